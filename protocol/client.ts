@@ -1,0 +1,159 @@
+/**
+ * The typed client: one call a route, on `fetch`, for Node and browsers alike. Errors come back as `RclaudeError`, with
+ * the request id that the gateway logged.
+ */
+import { z } from 'zod'
+import { type ErrorCode, Problem, RclaudeError } from './errors.ts'
+import { TaskEvent } from './event.ts'
+import type { AnyRoute, BodyInput, ParamNames, QueryInput, ResponseOf } from './route.ts'
+import { routes } from './routes.ts'
+import { PROTOCOL_HEADER, PROTOCOL_VERSION, VERSION_HEADER } from './version.ts'
+
+export interface ClientOptions {
+  /** Without a closing slash: `http://127.0.0.1:7420`. */
+  baseUrl: string
+  token: string
+  /** The caller's release, for the gateway's log and version check. */
+  version: string
+  fetch?: typeof fetch
+}
+
+type Wildcard<Path> = Path extends `${string}*` ? { rest: string } : unknown
+type Params<R> = R extends { path: infer Path extends string }
+  ? { [Name in ParamNames<Path>]: string } & Wildcard<Path>
+  : never
+
+export interface CallOptions<R extends AnyRoute> {
+  params?: Params<R>
+  query?: QueryInput<R>
+  body?: BodyInput<R>
+  rawBody?: NonNullable<RequestInit['body']>
+  headers?: Record<string, string>
+  signal?: AbortSignal
+}
+
+export type Client = ReturnType<typeof createClient>
+
+export function createClient(options: ClientOptions) {
+  const fetcher = options.fetch ?? fetch
+  const ownHeaders = {
+    authorization: `Bearer ${options.token}`,
+    [PROTOCOL_HEADER]: String(PROTOCOL_VERSION),
+    [VERSION_HEADER]: options.version,
+  }
+
+  /** The answer as it comes, once its status is a success. */
+  async function raw<R extends AnyRoute>(route: R, call: CallOptions<R> = {}): Promise<Response> {
+    const url = options.baseUrl + pathOf(route, call)
+    const response = await reach(url, {
+      method: route.method,
+      headers: {
+        ...ownHeaders,
+        ...(call.body !== undefined && { 'content-type': 'application/json' }),
+        ...call.headers,
+      },
+      ...(call.body !== undefined && { body: JSON.stringify(call.body) }),
+      ...(call.rawBody !== undefined && { body: call.rawBody, duplex: 'half' }),
+      ...(call.signal && { signal: call.signal }),
+      redirect: 'error', // a redirect would carry the token elsewhere
+    })
+    if (!response.ok) throw await errorOf(response)
+    return response
+  }
+
+  async function reach(url: string, init: RequestInit): Promise<Response> {
+    try {
+      return await fetcher(url, init)
+    } catch (error) {
+      if (init.signal?.aborted) throw init.signal.reason
+      throw new RclaudeError('unavailable', `cannot reach the gateway at ${options.baseUrl} (${causeOf(error)})`, {
+        cause: error,
+      })
+    }
+  }
+
+  /** The parsed JSON answer. */
+  async function call<R extends AnyRoute>(route: R, callOptions: CallOptions<R> = {}): Promise<ResponseOf<R>> {
+    const response = await raw(route, callOptions)
+    if (route.response === undefined) {
+      await response.body?.cancel()
+      return undefined as ResponseOf<R>
+    }
+    const parsed = route.response.safeParse(await response.json())
+    if (!parsed.success)
+      throw new RclaudeError('internal', `the gateway's answer to ${route.name} has an unknown shape`, {
+        cause: parsed.error,
+      })
+    return parsed.data as ResponseOf<R>
+  }
+
+  /** Events after `since`, one by one; with `follow` until the task has ended. Ends early when the connection does. */
+  async function* events(
+    taskId: string,
+    query: { since?: number; follow?: boolean; signal?: AbortSignal } = {},
+  ): AsyncGenerator<TaskEvent> {
+    const response = await raw(routes.events, {
+      params: { taskId },
+      query: { since: query.since ?? 0, ...(query.follow && { follow: '1' }) },
+      headers: { accept: 'application/x-ndjson' },
+      ...(query.signal && { signal: query.signal }),
+    })
+    for await (const line of linesOf(response)) {
+      if (line.trim() !== '') yield TaskEvent.parse(JSON.parse(line))
+    }
+  }
+
+  return { call, raw, events, baseUrl: options.baseUrl, headers: ownHeaders }
+}
+
+function pathOf<R extends AnyRoute>(route: R, call: CallOptions<R>): string {
+  const params = (call.params ?? {}) as Record<string, string>
+  const path = route.path
+    .replace(/:(\w+)/g, (_: string, name: string) => encodeURIComponent(params[name] ?? ''))
+    .replace(/\*$/, () => (params.rest ?? '').split('/').map(encodeURIComponent).join('/'))
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(call.query ?? {})) {
+    if (value !== undefined) query.set(name, String(value))
+  }
+  return query.size === 0 ? path : `${path}?${query}`
+}
+
+async function errorOf(response: Response): Promise<RclaudeError> {
+  const text = await response.text()
+  const problem = z.string().transform(parseJson).pipe(Problem).safeParse(text)
+  if (problem.success) return RclaudeError.fromProblem(problem.data)
+  const code: ErrorCode =
+    response.status === 401 ? 'unauthenticated' : response.status < 500 ? 'invalid' : 'unavailable'
+  return new RclaudeError(code, `the gateway answered ${response.status} ${response.statusText}: ${text.slice(0, 200)}`)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+async function* linesOf(response: Response): AsyncGenerator<string> {
+  if (response.body === null) return
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+  let rest = ''
+  try {
+    for (;;) {
+      const { value, done } = await reader.read()
+      if (done) break
+      const lines = (rest + value).split('\n')
+      rest = lines.pop() ?? ''
+      yield* lines
+    }
+    if (rest !== '') yield rest
+  } finally {
+    await reader.cancel().catch(() => {})
+  }
+}
+
+function causeOf(error: unknown): string {
+  const cause = error instanceof Error ? (error.cause ?? error) : error
+  return cause instanceof Error ? ('code' in cause ? String(cause.code) : cause.message) : String(cause)
+}

@@ -1,0 +1,71 @@
+/**
+ * The gateway's configuration: `config.yaml` as `config.example.yaml` explains it, key by key. Every key can be
+ * overridden from the environment: RCLAUDE_ and the path in capitals, joined by two underscores
+ * (`limits.maxTasks` is RCLAUDE_LIMITS__MAX_TASKS).
+ */
+import { z } from 'zod'
+import { Duration, Size } from './units.ts'
+
+const defaults = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape).prefault({} as never)
+
+export const GatewayConfig = z.strictObject({
+  listen: defaults({
+    host: z.string().default('127.0.0.1'),
+    /** 0 takes a free port. */
+    port: z.number().int().min(0).max(65_535).default(7420),
+    /** Host names that requests may name besides the listen address and publicUrl. */
+    hosts: z.array(z.string()).default([]),
+    /** Browser origins that may call the API. */
+    origins: z.array(z.string()).default([]),
+  }),
+  /** How clients reach the gateway. */
+  publicUrl: z.url({ protocol: /^https?$/ }).optional(),
+  /** How agents reach it, when that differs. */
+  agentUrl: z.url({ protocol: /^https?$/ }).optional(),
+  dataDirectory: z.string().min(1).optional(),
+  log: defaults({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info') }),
+  launchers: defaults({
+    default: z.string().default('process'),
+    process: defaults({
+      enabled: z.boolean().default(true),
+    }),
+  }),
+  agents: defaults({
+    claude: defaults({
+      /** Names of variables in the gateway's own environment that are given to every Claude Code task. */
+      passEnvironment: z.array(z.string()).default([]),
+    }),
+  }),
+  deadlines: defaults({
+    workspace: Duration.default(900),
+    launch: Duration.default(120),
+    start: Duration.default(120),
+    finish: Duration.default(300),
+    offline: Duration.default(600),
+    stop: Duration.default(60),
+    maxOffline: Duration.default(3_600),
+  }),
+  intervals: defaults({
+    reconcile: Duration.default(5),
+    checkpoint: Duration.default(120),
+    eventComment: Duration.default(15),
+  }),
+  limits: defaults({
+    maxTasks: z.number().int().positive().default(20),
+    taskTimeout: Duration.default(14_400),
+    taskIdle: Duration.default(1_800),
+    requestBody: Size.default(8 * 1024 ** 2),
+    workspace: Size.default(4 * 1024 ** 3),
+    artifact: Size.default(256 * 1024 ** 2),
+    artifacts: Size.default(1024 ** 3),
+    events: Size.default(256 * 1024 ** 2),
+    headersBytes: Size.default(16 * 1024),
+    /** Connections whose request is not authenticated yet. */
+    handshakes: z.number().int().positive().default(512),
+    handshakeTimeout: Duration.default(10),
+    /** Below this much free space new tasks are refused. */
+    minFreeDisk: Size.default(256 * 1024 ** 2),
+  }),
+})
+export type GatewayConfig = z.infer<typeof GatewayConfig>
+export type GatewayConfigInput = z.input<typeof GatewayConfig>

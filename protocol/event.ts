@@ -1,0 +1,126 @@
+/**
+ * Events: the log of a task. The agent numbers what it says (`agentSeq`, per placement); the gateway stores it, gives it
+ * the task's own `seq` and publishes it only after the commit. What a coding agent says is carried as `session_update`,
+ * in the vocabulary of the Agent Client Protocol's `session/update` notification.
+ */
+import { z } from 'zod'
+import { CheckVerdict, Outcome, Reason } from './outcome.ts'
+
+/** ACP `SessionUpdate`: tagged by `sessionUpdate`; members we do not know are carried through untouched. */
+export const SessionUpdate = z.looseObject({ sessionUpdate: z.string() })
+export type SessionUpdate = z.infer<typeof SessionUpdate>
+
+export const Usage = z.object({
+  inputTokens: z.number().nonnegative(),
+  outputTokens: z.number().nonnegative(),
+  cacheReadTokens: z.number().nonnegative(),
+  cacheWriteTokens: z.number().nonnegative(),
+  costUsd: z.number().nonnegative(),
+  /** Model turns, as the coding agent counts them. */
+  turns: z.number().int().nonnegative(),
+})
+export type Usage = z.infer<typeof Usage>
+export const NO_USAGE: Usage = {
+  inputTokens: 0,
+  outputTokens: 0,
+  cacheReadTokens: 0,
+  cacheWriteTokens: 0,
+  costUsd: 0,
+  turns: 0,
+}
+
+export const Check = z.object({
+  verdict: CheckVerdict,
+  exitCode: z.number().int().nullable().optional(),
+  durationMs: z.number().nonnegative().optional(),
+})
+export type Check = z.infer<typeof Check>
+
+/** What one turn came to, as the agent says it. */
+export const RunResult = z.object({
+  outcome: Outcome,
+  reason: Reason,
+  /** One sentence for people. */
+  message: z.string(),
+  check: Check,
+  usage: Usage,
+  durationMs: z.number().nonnegative(),
+  /** Files that differ between the snapshot and the result. */
+  filesChanged: z.number().int().nonnegative(),
+  insertions: z.number().int().nonnegative().optional(),
+  deletions: z.number().int().nonnegative().optional(),
+  /** The result commit, when there is a workspace and it was saved. */
+  commit: z.string().optional(),
+  /** The coding agent's own session id, with which `continue` resumes it. */
+  sessionId: z.string().optional(),
+  /** For `command`: its exit code, null when a signal ended it. */
+  exitCode: z.number().int().nullable().optional(),
+  /** The coding agent's closing words. */
+  summary: z.string().optional(),
+  /** True when something could not be saved: the message says what. */
+  incomplete: z.boolean().optional(),
+})
+export type RunResult = z.infer<typeof RunResult>
+
+export const STEPS = ['launch', 'start', 'workspace', 'setup', 'agent', 'check', 'save', 'stop'] as const
+export const Step = z.enum(STEPS)
+export type Step = z.infer<typeof Step>
+
+export const EventBody = z.discriminatedUnion('type', [
+  /** The task moved to another state (gateway). */
+  z.object({
+    type: z.literal('state'),
+    state: z.string(),
+    outcome: Outcome.optional(),
+    reason: Reason.optional(),
+    message: z.string().optional(),
+  }),
+  /** A part of the work began or ended. */
+  z.object({
+    type: z.literal('step'),
+    step: Step,
+    status: z.enum(['started', 'done', 'failed', 'skipped']),
+    message: z.string().optional(),
+    durationMs: z.number().nonnegative().optional(),
+  }),
+  z.object({ type: z.literal('turn_started'), prompt: z.string() }),
+  z.object({ type: z.literal('turn_ended'), result: RunResult }),
+  z.object({ type: z.literal('session_update'), update: SessionUpdate }),
+  /** Output of setup, check or a plain command, as text for people; the exact bytes are in the process's journal. */
+  z.object({
+    type: z.literal('output'),
+    step: Step,
+    channel: z.enum(['stdout', 'stderr']),
+    text: z.string(),
+    processId: z.string().optional(),
+  }),
+  z.object({ type: z.literal('usage'), usage: Usage }),
+  z.object({
+    type: z.literal('checkpoint'),
+    commit: z.string(),
+    filesChanged: z.number().int().nonnegative(),
+    /** The coding agent's session that was saved with it. */
+    sessionId: z.string().optional(),
+  }),
+  z.object({ type: z.literal('connection'), online: z.boolean() }),
+  z.object({ type: z.literal('warning'), message: z.string() }),
+  /** Something was dropped because a quota was reached: said, never silent. */
+  z.object({ type: z.literal('gap'), what: z.string(), count: z.number().int().nonnegative() }),
+  /** A line of the coding agent that the adapter does not know, untouched. */
+  z.object({ type: z.literal('raw'), program: z.string(), line: z.unknown() }),
+])
+export type EventBody = z.infer<typeof EventBody>
+export type EventType = EventBody['type']
+
+const envelope = { at: z.iso.datetime(), turn: z.number().int().positive() }
+
+/** As the agent's event log holds it. */
+export const AgentEvent = z.intersection(z.object({ agentSeq: z.number().int().positive(), ...envelope }), EventBody)
+export type AgentEvent = z.infer<typeof AgentEvent>
+
+/** As clients read it: `seq` counts 1, 2, 3 ... per task, without holes. */
+export const TaskEvent = z.intersection(
+  z.object({ seq: z.number().int().positive(), source: z.enum(['gateway', 'agent']), ...envelope }),
+  EventBody,
+)
+export type TaskEvent = z.infer<typeof TaskEvent>

@@ -1,0 +1,91 @@
+/**
+ * What the gateway tells the agent down the tunnel, and what the agent says of itself. The launch itself carries only
+ * the gateway's URL, the task's id and a one-time join code; everything else, secrets included, travels here.
+ */
+import { z } from 'zod'
+import { RunResult } from './event.ts'
+import { TaskId } from './ids.ts'
+import { AgentName, Limits, PermissionMode, Secrets } from './task.ts'
+
+/** Environment of the agent's process, set by the launcher. */
+export const AGENT_ENV = {
+  gatewayUrl: 'RCLAUDE_GATEWAY_URL',
+  taskId: 'RCLAUDE_TASK_ID',
+  launchId: 'RCLAUDE_LAUNCH_ID',
+  joinCode: 'RCLAUDE_JOIN_CODE',
+  /** Directory of this placement: state, work, home. */
+  directory: 'RCLAUDE_DIR',
+} as const
+
+/** Headers of the agent's dial to `GET /v1/tunnel`. */
+export const DIAL_HEADERS = {
+  taskId: 'rclaude-task',
+  launchId: 'rclaude-launch',
+  /** Only until it has been exchanged. */
+  joinCode: 'rclaude-join',
+  // The run credential, which the agent makes itself, is the bearer token.
+} as const
+
+/** Refs of a task's repository on the gateway. Git refuses to receive a ref with one part after `refs/`, so these are branches. */
+export const REFS = {
+  /** What the user sent; for a cloned repository, what the agent checked out. */
+  snapshot: 'refs/heads/snapshot',
+  /** The user's HEAD commit at that time, when there was one. */
+  base: 'refs/heads/base',
+  checkpoint: 'refs/checkpoints/work',
+  /** A commit whose tree is the coding agent's session files, saved together with the checkpoint. */
+  session: 'refs/checkpoints/session',
+  result: 'refs/heads/result',
+} as const
+
+export const RunWorkspace = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('none') }),
+  z.object({
+    kind: z.literal('git'),
+    objectFormat: z.enum(['sha1', 'sha256']),
+    /** The commit that the result is compared with. */
+    snapshot: z.string(),
+    /** The commit to check out: the snapshot, or an earlier turn's result or checkpoint. */
+    checkout: z.string(),
+    /** Restore the coding agent's session files from `REFS.session`. */
+    session: z.boolean(),
+  }),
+  z.object({ kind: z.literal('repo'), url: z.string(), ref: z.string().optional() }),
+])
+export type RunWorkspace = z.infer<typeof RunWorkspace>
+
+/** One turn's work. Sending it twice is harmless: the agent knows it by `turn`. */
+export const RunSpec = z.object({
+  taskId: TaskId,
+  turn: z.number().int().positive(),
+  agent: AgentName,
+  prompt: z.string().optional(),
+  command: z.array(z.string()).optional(),
+  model: z.string().optional(),
+  permissionMode: PermissionMode,
+  limits: Limits,
+  setup: z.string().optional(),
+  check: z.string().optional(),
+  env: z.record(z.string(), z.string()),
+  secrets: Secrets,
+  workspace: RunWorkspace,
+  /** The coding agent's session to resume. */
+  resumeSessionId: z.string().optional(),
+  /** Author of the commits made in the workspace. */
+  author: z.object({ name: z.string(), email: z.string() }),
+  checkpointSeconds: z.number().int().positive(),
+  /** The dead-man's switch: without a gateway for this long the agent stops its work and exits. */
+  maxOfflineSeconds: z.number().int().positive(),
+})
+export type RunSpec = z.infer<typeof RunSpec>
+
+/** The agent's answer to `GET /run`. */
+export const RunStatus = z.object({
+  /** Highest turn received; 0 before the first. */
+  turn: z.number().int().nonnegative(),
+  phase: z.enum(['idle', 'working', 'finished']),
+  result: RunResult.optional(),
+  /** Newest number in the agent's event log. */
+  lastAgentSeq: z.number().int().nonnegative(),
+})
+export type RunStatus = z.infer<typeof RunStatus>

@@ -1,0 +1,202 @@
+/** Tasks: what a user asks for, and what the gateway says of it. */
+import { z } from 'zod'
+import { RunResult, Usage } from './event.ts'
+import { LaunchId, TaskId } from './ids.ts'
+import { Outcome, Reason } from './outcome.ts'
+
+export const PERMISSION_MODES = ['bypassPermissions', 'acceptEdits', 'default', 'dontAsk', 'plan'] as const
+export const PermissionMode = z.enum(PERMISSION_MODES)
+export type PermissionMode = z.infer<typeof PermissionMode>
+
+const EnvName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'expected a name like MY_VARIABLE')
+const noNul = (text: string) => !text.includes('\0')
+const Text = (max: number) => z.string().max(max).refine(noNul, 'must not hold a NUL character')
+
+export const Limits = z.object({
+  /** Wall clock for the whole turn, setup and check included. */
+  timeoutSeconds: z
+    .number()
+    .int()
+    .positive()
+    .max(7 * 86_400)
+    .optional(),
+  /** No event from the coding agent for this long ends the turn. */
+  idleSeconds: z.number().int().positive().max(86_400).optional(),
+  budgetUsd: z.number().positive().max(10_000).optional(),
+  maxTurns: z.number().int().positive().max(10_000).optional(),
+})
+export type Limits = z.infer<typeof Limits>
+
+/** Where the files come from. */
+export const WorkspaceSource = z.discriminatedUnion('kind', [
+  /** An empty directory; nothing comes back but events and artifacts. */
+  z.object({ kind: z.literal('none') }),
+  /** A snapshot that the client delivers: `git push <task>/git COMMIT:refs/heads/snapshot`, or PUT of a tar or git bundle. */
+  z.object({
+    kind: z.literal('snapshot'),
+    objectFormat: z.enum(['sha1', 'sha256']).default('sha1'),
+    /** Tasks of one owner with the same project share what was already sent. */
+    project: z.string().min(1).max(200).optional(),
+  }),
+  /** The agent clones it. */
+  z.object({
+    kind: z.literal('repo'),
+    url: z
+      .string()
+      .max(2_000)
+      .regex(/^(https?|file):\/\/[^\s\0]+$/, 'expected an http://, https:// or file:// URL')
+      .refine((url) => !/^[a-z]+:\/\/[^/]*@/.test(url), 'must not carry credentials'),
+    ref: z
+      .string()
+      .max(250)
+      .regex(/^[A-Za-z0-9_][A-Za-z0-9_./+@-]*$/, 'expected a branch, tag or commit')
+      .optional(),
+  }),
+])
+export type WorkspaceSource = z.infer<typeof WorkspaceSource>
+
+/** Longest prompt, in characters. */
+export const MAX_PROMPT = 1_000_000
+const Prompt = Text(MAX_PROMPT).refine((text) => text.trim() !== '', 'must not be empty')
+
+export const AGENTS = ['claude', 'command'] as const
+export const AgentName = z.enum(AGENTS)
+export type AgentName = z.infer<typeof AgentName>
+
+const specFields = {
+  agent: AgentName.default('claude'),
+  /** What the coding agent is to do. */
+  prompt: Prompt.optional(),
+  /** Exact argv of a plain command; no shell. */
+  command: z.array(Text(100_000)).min(1).max(10_000).optional(),
+  model: z.string().min(1).max(200).optional(),
+  permissionMode: PermissionMode.default('bypassPermissions'),
+  limits: Limits.prefault({}),
+  /** Shell command that prepares the workspace before the agent starts. */
+  setup: Text(100_000).optional(),
+  /** Shell command whose exit code says whether the result is good. */
+  check: Text(100_000).optional(),
+  env: z.record(EnvName, Text(100_000)).default({}),
+  labels: z.record(z.string().min(1).max(63), z.string().max(250)).default({}),
+  /** Keep the task running this long after a turn, so that people can step in or continue. */
+  keepSeconds: z
+    .number()
+    .int()
+    .nonnegative()
+    .max(7 * 86_400)
+    .default(0),
+  launcher: z.string().max(50).optional(),
+  workspace: WorkspaceSource,
+} as const
+
+const hasWork = (spec: { agent: AgentName; prompt?: string | undefined; command?: string[] | undefined }) =>
+  spec.agent === 'command' ? spec.command !== undefined : spec.prompt !== undefined && spec.command === undefined
+
+export const TaskSpec = z
+  .object(specFields)
+  .refine(hasWork, 'agent "command" takes a command; every other agent takes a prompt and no command')
+export type TaskSpec = z.infer<typeof TaskSpec>
+
+/** Values that must not be seen: delivered down the tunnel once, kept encrypted until then. */
+export const Secrets = z.record(EnvName, Text(100_000).min(1))
+export type Secrets = z.infer<typeof Secrets>
+
+export const CreateTask = z
+  .object({ ...specFields, secrets: Secrets.default({}) })
+  .refine(hasWork, 'agent "command" takes a command; every other agent takes a prompt and no command')
+export type CreateTask = z.infer<typeof CreateTask>
+export type CreateTaskInput = z.input<typeof CreateTask>
+
+/** One round: a prompt and what came of it. */
+export const Turn = z.object({
+  turn: z.number().int().positive(),
+  prompt: z.string(),
+  createdAt: z.iso.datetime(),
+  startedAt: z.iso.datetime().optional(),
+  endedAt: z.iso.datetime().optional(),
+  result: RunResult.optional(),
+})
+export type Turn = z.infer<typeof Turn>
+
+/** One container or process that a launcher started. `handle` is the launcher's own: a pid, a container id, an ARN. */
+export const Placement = z.object({
+  launchId: LaunchId,
+  launcher: z.string(),
+  handle: z.string(),
+  startedAt: z.iso.datetime(),
+})
+export type Placement = z.infer<typeof Placement>
+
+export const Connection = z.object({ online: z.boolean(), since: z.iso.datetime() })
+
+/** Each state carries exactly the facts that are true in it. */
+export const TaskState = z.discriminatedUnion('state', [
+  /** Waits for its workspace, or for its turn to be launched. */
+  z.object({ state: z.literal('queued'), waitingFor: z.enum(['workspace', 'launch']), since: z.iso.datetime() }),
+  z.object({ state: z.literal('launching'), launchId: LaunchId, since: z.iso.datetime() }),
+  /** The placement exists and has not dialled in yet. */
+  z.object({ state: z.literal('starting'), placement: Placement, since: z.iso.datetime() }),
+  z.object({
+    state: z.literal('running'),
+    placement: Placement,
+    connection: Connection,
+    since: z.iso.datetime(),
+    /** Set while the work is done and the task is only kept. */
+    keptUntil: z.iso.datetime().optional(),
+  }),
+  /** Results are being saved, the placement is being removed. */
+  z.object({
+    state: z.literal('finishing'),
+    placement: Placement.optional(),
+    outcome: Outcome,
+    reason: Reason,
+    message: z.string(),
+    since: z.iso.datetime(),
+  }),
+  z.object({
+    state: z.literal('ended'),
+    outcome: Outcome,
+    reason: Reason,
+    message: z.string(),
+    endedAt: z.iso.datetime(),
+    /** Something the task made could not be kept. */
+    incomplete: z.boolean(),
+  }),
+])
+export type TaskState = z.infer<typeof TaskState>
+export type StateName = TaskState['state']
+export const STATES = ['queued', 'launching', 'starting', 'running', 'finishing', 'ended'] as const
+
+export const StopRequest = z.object({ by: z.string(), at: z.iso.datetime(), reason: z.string() })
+export type StopRequest = z.infer<typeof StopRequest>
+
+const taskBase = {
+  id: TaskId,
+  owner: z.string(),
+  spec: TaskSpec,
+  createdAt: z.iso.datetime(),
+  turns: z.array(Turn).min(1),
+  stopRequested: StopRequest.optional(),
+  /** Commits in the task's repository on the gateway. */
+  workspace: z.object({
+    snapshot: z.string().optional(),
+    checkpoint: z.string().optional(),
+    result: z.string().optional(),
+    /** The coding agent's session that was saved with checkpoint or result. */
+    sessionId: z.string().optional(),
+  }),
+  /** Summed over all turns. */
+  usage: Usage,
+  /** Newest event's number, 0 before the first. */
+  lastSeq: z.number().int().nonnegative(),
+  /** Set by `retry`: the task this one repeats. */
+  retryOf: TaskId.optional(),
+  /** What keeps the work apart from the machine it runs on; `none` for the process launcher. */
+  isolation: z.enum(['none', 'container']).optional(),
+} as const
+
+export const Task = z.intersection(z.object(taskBase), TaskState)
+export type Task = z.infer<typeof Task>
+export type TaskBase = z.infer<z.ZodObject<typeof taskBase>>
+
+export const hasEnded = (task: TaskState): boolean => task.state === 'ended'

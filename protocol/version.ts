@@ -1,0 +1,29 @@
+/**
+ * Which protocol this build speaks. CLI, gateway and agent each send `Rclaude-Protocol` (what they speak) and
+ * `Rclaude-Version` (their release) on every request and tunnel dial; the other side refuses what it cannot serve with
+ * `version_mismatch`, whose message names the side to upgrade.
+ */
+export const PROTOCOL_VERSION = 1
+/** Oldest protocol this build still serves. */
+export const PROTOCOL_OLDEST = 1
+
+export const PROTOCOL_HEADER = 'rclaude-protocol'
+export const VERSION_HEADER = 'rclaude-version'
+/** What the agent can do beyond the base protocol, comma separated, sent with its dial. */
+export const CAPABILITIES_HEADER = 'rclaude-capabilities'
+
+/** Undefined when `peer` can be served, otherwise a sentence that names the side to upgrade. */
+export function protocolMismatch(us: string, them: string, peer: string | undefined): string | undefined {
+  if (peer === undefined) return undefined // curl and browsers state none and take what they get
+  const version = Number(peer)
+  if (!Number.isInteger(version)) return `${them} sent an unreadable protocol version "${peer.slice(0, 20)}"`
+  if (version < PROTOCOL_OLDEST)
+    return `${them} speaks protocol ${version}, ${us} needs ${PROTOCOL_OLDEST} or newer: upgrade ${them}`
+  if (version > PROTOCOL_VERSION)
+    return `${them} speaks protocol ${version}, ${us} only ${PROTOCOL_VERSION}: upgrade ${us}`
+  return undefined
+}
+
+declare const __RCLAUDE_VERSION__: string
+/** This release; the bundler puts it in. */
+export const VERSION: string = typeof __RCLAUDE_VERSION__ === 'string' ? __RCLAUDE_VERSION__ : '0.0.0-source'

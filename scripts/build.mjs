@@ -1,0 +1,36 @@
+/**
+ * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude), gateway.js, agent.js, and with
+ * --demo the demo. The CLI is split so that a command loads when it is called; gateway and agent are one file each, so
+ * that an agent can be copied into a container as it is.
+ */
+import { chmod, readFile, rm } from 'node:fs/promises'
+import { build } from 'esbuild'
+
+const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
+const shared = {
+  outdir: 'dist',
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  format: 'esm',
+  sourcemap: 'linked',
+  external: ['better-sqlite3'],
+  define: { __RCLAUDE_VERSION__: JSON.stringify(version) },
+  legalComments: 'external',
+  logLevel: 'warning',
+}
+// Some CommonJS dependencies call require() for Node's own modules.
+const require = { js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url);" }
+
+await rm('dist', { recursive: true, force: true })
+await build({
+  ...shared,
+  entryPoints: { rclaude: 'cli/main.ts' },
+  splitting: true,
+  chunkNames: 'chunks/[name]-[hash]',
+  banner: require,
+})
+await build({ ...shared, entryPoints: { gateway: 'gateway/main.ts' }, banner: require })
+await build({ ...shared, entryPoints: { agent: 'agent/main.ts' }, banner: require })
+if (process.argv.includes('--demo')) await build({ ...shared, entryPoints: { demo: 'demo/main.ts' }, banner: require })
+for (const name of ['rclaude', 'gateway', 'agent']) await chmod(`dist/${name}.js`, 0o755)

@@ -1,0 +1,100 @@
+// Flow control of what a stream receives. The peer may send as much as it has credit for; credit is given back only when
+// the reader has taken bytes, never on receipt, so that a reader that stops holds at most the window.
+//
+// A window starts at the initial size, which both sides assume, and doubles with use up to its maximum. What it has grown
+// by comes out of a budget that all streams of the tunnel share, so that many slow readers can't hold much together.
+
+import { protocolError } from './errors.ts'
+
+export class WindowBudget {
+  #left: number
+
+  constructor(bytes: number) {
+    this.#left = bytes
+  }
+
+  /** Takes up to `bytes`; returns how many it got. */
+  take(bytes: number): number {
+    const got = Math.min(bytes, this.#left)
+    this.#left -= got
+    return got
+  }
+
+  giveBack(bytes: number): void {
+    this.#left += bytes
+  }
+
+  get left(): number {
+    return this.#left
+  }
+}
+
+export class ReceiveWindow {
+  readonly #initial: number
+  readonly #max: number
+  readonly #budget: WindowBudget
+  /** What the peer may have sent and we have not consumed, at most. */
+  #size: number
+  /** What the peer may still send. */
+  #open: number
+  /** Received and not yet taken by the reader. */
+  #held = 0
+  #consumedSinceGrowth = 0
+
+  constructor(initial: number, max: number, budget: WindowBudget) {
+    this.#initial = initial
+    this.#max = max
+    this.#budget = budget
+    this.#size = initial
+    this.#open = initial
+  }
+
+  get size(): number {
+    return this.#size
+  }
+
+  /** A data frame of `bytes` begins; throws a protocol error when the peer had no credit for it. */
+  reserve(bytes: number): void {
+    if (bytes > this.#open) {
+      throw protocolError(`data frame of ${bytes} bytes is beyond the receive window of ${this.#open} bytes`)
+    }
+    this.#open -= bytes
+    this.#held += bytes
+  }
+
+  /** The reader took bytes; returns whether enough credit has come together to be worth a window update. */
+  consume(bytes: number): boolean {
+    this.#held -= bytes
+    this.#consumedSinceGrowth += bytes
+    return this.#owed() >= this.#size / 2
+  }
+
+  /** The credit to send now, 0 if none. */
+  takeCredit(): number {
+    this.#grow()
+    const credit = this.#owed()
+    this.#open += credit
+    return credit
+  }
+
+  /** The stream is over: the budget gets back what the window had grown by. */
+  release(): void {
+    this.#budget.giveBack(this.#size - this.#initial)
+    this.#size = this.#initial
+  }
+
+  #owed(): number {
+    return this.#size - this.#open - this.#held
+  }
+
+  /**
+   * One doubling each time more than a window was consumed, which a stalled reader's read-ahead never amounts to. The
+   * place for tuning by bandwidth x RTT.
+   */
+  #grow(): void {
+    if (this.#consumedSinceGrowth <= this.#size) return
+    this.#consumedSinceGrowth = 0
+    const wanted = Math.min(this.#size, this.#max - this.#size)
+    if (wanted > 0) this.#size += this.#budget.take(wanted)
+  }
+}

@@ -1,0 +1,86 @@
+// Decides which frame is sent next. Control frames and window updates go first, in order; then the streams that have data
+// take turns, one frame of at most MAX_FRAME_PAYLOAD each, so that a bulk transfer delays a keystroke by one frame per busy
+// stream and not by its own length. A finer order (sparse streams first) would replace #ready and nothing else.
+//
+// Nothing piles up here: data stays in its stream until it is framed, window updates are one per stream, and the control
+// frames that a peer can provoke (ping answers, resets) are counted.
+
+import { protocolError } from './errors.ts'
+import { encodeHeader, Flag, type FrameHeader, FrameType } from './frame.ts'
+import type { TunnelStream } from './stream.ts'
+
+export const MAX_FRAME_PAYLOAD = 16 * 1024
+/** Frames are gathered into one write of about this size. */
+const MAX_WRITE_BYTES = 64 * 1024
+/** Beyond this the peer asks faster than it reads our answers (Go's HTTP/2 server has the same limit). */
+export const MAX_CONTROL_FRAMES = 10_000
+
+export interface OutgoingBatch {
+  readonly bytes: Buffer
+  /** To be called once the bytes are with the transport. */
+  readonly done: readonly (() => void)[]
+}
+
+export class SendQueue {
+  #control: Buffer[] = []
+  readonly #credit = new Set<TunnelStream>()
+  #ready: TunnelStream[] = []
+  readonly #isReady = new Set<TunnelStream>()
+
+  /** Queues a frame without payload; throws a protocol error when MAX_CONTROL_FRAMES wait. */
+  addControl(frame: FrameHeader): void {
+    if (this.#control.length >= MAX_CONTROL_FRAMES) {
+      throw protocolError(`${MAX_CONTROL_FRAMES} control frames wait to be sent: the other side does not read`)
+    }
+    this.#control.push(encodeHeader(frame))
+  }
+
+  addCredit(stream: TunnelStream): void {
+    this.#credit.add(stream)
+  }
+
+  addStream(stream: TunnelStream): void {
+    if (this.#isReady.has(stream)) return
+    this.#isReady.add(stream)
+    this.#ready.push(stream)
+  }
+
+  /** The stream is over; in #ready it has nothing to send any more and is dropped when its turn comes. */
+  remove(stream: TunnelStream): void {
+    this.#credit.delete(stream)
+  }
+
+  /** The next bytes to send, undefined if there are none. */
+  nextBatch(): OutgoingBatch | undefined {
+    const parts = this.#takeControl()
+    const done: (() => void)[] = []
+    let size = parts.reduce((sum, part) => sum + part.length, 0)
+    while (size < MAX_WRITE_BYTES) {
+      const stream = this.#ready.shift()
+      if (stream === undefined) break
+      this.#isReady.delete(stream)
+      const frame = stream.nextFrame(MAX_FRAME_PAYLOAD)
+      if (frame === undefined) continue
+      if (frame.done !== undefined) done.push(frame.done)
+      else this.addStream(stream)
+      const flags = frame.fin ? Flag.fin : 0
+      const header = encodeHeader({ type: FrameType.data, flags, streamId: stream.id, length: frame.length })
+      parts.push(header, ...frame.payload)
+      size += header.length + frame.length
+    }
+    // The copy also frees the writer to reuse its buffer as soon as `done` was called.
+    return size === 0 ? undefined : { bytes: Buffer.concat(parts, size), done }
+  }
+
+  #takeControl(): Buffer[] {
+    const parts = this.#control
+    this.#control = []
+    for (const stream of this.#credit) {
+      const length = stream.receiveWindow.takeCredit()
+      if (length === 0) continue
+      parts.push(encodeHeader({ type: FrameType.windowUpdate, flags: 0, streamId: stream.id, length }))
+    }
+    this.#credit.clear()
+    return parts
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * The one place that says yes. Every request of a client, upgrades included, comes through here with the route it
+ * matched; a route's declaration says which role it needs, a task belongs to its owner, and whatever changes something or
+ * opens access leaves its audit row before it happens.
+ */
+import { RclaudeError } from '../../protocol/errors.ts'
+import { TaskId } from '../../protocol/ids.ts'
+import { type AnyRoute, roleAllows } from '../../protocol/route.ts'
+import type { Task } from '../../protocol/task.ts'
+import type { Store } from '../store/store.ts'
+import { authenticate, type Principal } from './tokens.ts'
+
+export interface AccessRequest {
+  route: AnyRoute
+  authorization: string | undefined
+  /** The `:taskId` of the path, as it came. */
+  taskId: string | undefined
+  /** Method and path, without the query: it goes into the audit row. */
+  target: string
+  address: string
+  requestId: string
+}
+
+export interface Access {
+  /** Undefined on a public route. */
+  principal: Principal | undefined
+  /** The task of the path, when it has one. */
+  task: Task | undefined
+}
+
+/** @throws RclaudeError `unauthenticated`, `forbidden` or `not_found` */
+export function authorize(store: Store, request: AccessRequest): Access {
+  const { route } = request
+  if (route.access === 'public') return { principal: undefined, task: undefined }
+  const principal = authenticate(store, request.authorization)
+  if (!roleAllows(principal.role, route.access))
+    throw new RclaudeError(
+      'forbidden',
+      `the token "${principal.tokenName}" is a ${principal.role}'s; this needs a ${route.access}'s`,
+    )
+  const task = route.path.includes(':taskId') ? visibleTask(store, principal, request.taskId) : undefined
+  if (route.audit !== undefined) {
+    store.insertAudit({
+      at: new Date().toISOString(),
+      user: principal.user,
+      tokenId: principal.tokenId,
+      address: request.address,
+      action: route.audit,
+      requestId: request.requestId,
+      detail: request.target.slice(0, MAX_AUDIT_DETAIL),
+      ...(task && { taskId: task.id }),
+    })
+  }
+  return { principal, task }
+}
+
+const MAX_AUDIT_DETAIL = 500
+
+/** Another's task is as absent as one that never was. */
+function visibleTask(store: Store, principal: Principal, id: string | undefined): Task {
+  const taskId = TaskId.safeParse(id)
+  const task = taskId.success ? store.getTask(taskId.data) : undefined
+  if (task === undefined || !maySee(principal, task))
+    throw new RclaudeError('not_found', `there is no task ${String(id).slice(0, 60)}`)
+  return task
+}
+
+const maySee = (principal: Principal, task: Task): boolean =>
+  principal.role === 'admin' || task.owner === principal.user

@@ -1,0 +1,86 @@
+/**
+ * What an agent may ask of the gateway, on streams that it opens: git for its own task's repository, and artifacts of its
+ * own task. A closed list. Who asks is told by the tunnel that the stream belongs to, never by a header.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { newRequestId } from '../../protocol/ids.ts'
+import { REFS } from '../../protocol/run.ts'
+import { serveStreams, tunnelOf } from '../../tunnel/http.ts'
+import type { TaskContext } from '../tasks/context.ts'
+import type { AgentLink } from '../tunnels/links.ts'
+import { GIT_PATHS, type GitPath, serveGit } from '../workspaces/git-http.ts'
+import { problemHeaders, toRclaudeError } from './problem.ts'
+
+const HEADER_DEADLINE_MS = 10_000
+
+/** @returns what serves one agent's streams */
+export function createAgentServer(context: TaskContext): { serve(link: AgentLink): void; close(): void } {
+  const owners = new WeakMap<object, AgentLink>()
+  const server = createServer(
+    { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0, keepAlive: false },
+    (request, response) => {
+      const tunnel = tunnelOf(request.socket)
+      const link = tunnel && owners.get(tunnel)
+      if (link === undefined) return void request.socket.destroy()
+      answer(context, link, request, response).catch((error: unknown) => refuse(context, response, error))
+    },
+  )
+  return {
+    serve(link) {
+      owners.set(link.tunnel, link)
+      serveStreams(link.tunnel, server)
+    },
+    close: () => server.closeAllConnections(),
+  }
+}
+
+async function answer(
+  context: TaskContext,
+  link: AgentLink,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://gateway')
+  const gitPath = GIT_PATHS.find((path) => url.pathname === `/git/${path}`)
+  if (gitPath !== undefined) return git(context, link, request, response, gitPath, url.searchParams.get('service'))
+  const artifact = /^\/artifacts\/([^/]+)$/.exec(url.pathname)?.[1]
+  if (artifact !== undefined && request.method === 'PUT') {
+    await context.artifacts.put(link.taskId, decodeURIComponent(artifact), request)
+    return void response.writeHead(204).end()
+  }
+  throw new RclaudeError('not_found', `an agent cannot ask for ${request.method} ${url.pathname}`)
+}
+
+async function git(
+  context: TaskContext,
+  link: AgentLink,
+  request: IncomingMessage,
+  response: ServerResponse,
+  path: GitPath,
+  service: string | null,
+): Promise<void> {
+  const task = context.store.getTask(link.taskId)
+  if (task === undefined || !('placement' in task) || task.placement?.launchId !== link.launchId)
+    throw new RclaudeError('gone', 'the task of this agent has ended')
+  if (task.spec.workspace.kind === 'none') throw new RclaudeError('not_found', 'this task has no workspace')
+  await serveGit({
+    ...(await context.workspaces.access(task.id, 'agent')),
+    request,
+    response,
+    path,
+    service: service ?? undefined,
+    async beforeEnd(updated) {
+      const snapshot = updated.find(({ ref }) => ref === REFS.snapshot)
+      if (snapshot)
+        context.store.changeTask(task.id, (now) => ({ workspace: { ...now.workspace, snapshot: snapshot.new } }))
+    },
+  })
+}
+
+function refuse(context: TaskContext, response: ServerResponse, error: unknown): void {
+  const requestId = newRequestId()
+  const known = toRclaudeError(error, context.log, requestId)
+  if (response.headersSent) return void response.destroy()
+  response.writeHead(known.status, problemHeaders(known, requestId)).end(JSON.stringify(known.toProblem(requestId)))
+}

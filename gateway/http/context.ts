@@ -1,0 +1,47 @@
+/** What handlers receive: parsed values only. */
+import type { HttpBindings } from '@hono/node-server'
+import type { Context } from 'hono'
+import type { AnyRoute, BodyOf, QueryOf } from '../../protocol/route.ts'
+import type { Task } from '../../protocol/task.ts'
+import type { Principal } from '../auth/tokens.ts'
+import type { Store } from '../store/store.ts'
+import type { ConnectionContext } from '../tasks/connection.ts'
+import type { Connections } from './connections.ts'
+
+export interface Bindings {
+  Bindings: HttpBindings
+  Variables: { requestId: string }
+}
+
+export interface Deps extends ConnectionContext {
+  store: Store
+  connections: Connections
+  version: string
+  /** False while the gateway starts or stops. */
+  isReady(): boolean
+}
+
+export interface Call<R extends AnyRoute> {
+  c: Context<Bindings>
+  deps: Deps
+  query: QueryOf<R>
+  body: BodyOf<R>
+  /** Undefined on public routes. */
+  principal: Principal | undefined
+  task: Task | undefined
+  requestId: string
+}
+
+export type Handler<R extends AnyRoute> = (call: Call<R>) => Response | Promise<Response>
+
+/** For handlers of routes with a `:taskId`, whose task `authorize()` has found. */
+export function taskOf(call: { task: Task | undefined }): Task {
+  if (call.task === undefined) throw new Error('a route without :taskId has no task')
+  return call.task
+}
+
+/** For handlers of routes that are not public. */
+export function principalOf(call: { principal: Principal | undefined }): Principal {
+  if (call.principal === undefined) throw new Error('a public route has no principal')
+  return call.principal
+}

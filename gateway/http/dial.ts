@@ -1,0 +1,92 @@
+/**
+ * An agent dials in. Its identity is settled before the upgrade: the first time it brings the join code of its launch
+ * together with a run credential that it made itself, and the code is burnt in exchange; from then on the credential
+ * alone counts. A code that comes again with another credential was stolen, and the task is stopped.
+ */
+import { timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { WebSocketServer } from 'ws'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { LaunchId, TaskId } from '../../protocol/ids.ts'
+import { DIAL_HEADERS } from '../../protocol/run.ts'
+import { PROTOCOL_HEADER, PROTOCOL_VERSION, protocolMismatch } from '../../protocol/version.ts'
+import { createTunnel, OWN_PEER } from '../../tunnel/tunnel.ts'
+import { WEBSOCKET_LIMITS, webSocketTransport } from '../../tunnel/websocket.ts'
+import { hashSecret } from '../auth/tokens.ts'
+import type { Launch } from '../store/store.ts'
+import { connected } from '../tasks/connection.ts'
+import { requestStop } from '../tasks/requests.ts'
+import { AgentLink } from '../tunnels/links.ts'
+import { addressOf } from './address.ts'
+import type { Deps } from './context.ts'
+
+export const TUNNEL_PATH = '/v1/tunnel'
+/** Streams that one agent may have open at once: git and artifacts need few. */
+export const MAX_AGENT_STREAMS = 8
+
+const server = new WebSocketServer({ noServer: true, clientTracking: false, ...WEBSOCKET_LIMITS })
+server.on('headers', (headers) => headers.push(`${PROTOCOL_HEADER}: ${PROTOCOL_VERSION}`))
+
+/** @throws RclaudeError that the caller writes to the socket */
+export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  if (!deps.isReady())
+    throw new RclaudeError('unavailable', 'the gateway is starting or stopping', { retryAfterSeconds: 1 })
+  const mismatch = protocolMismatch('the gateway', 'this agent', headerOf(request, PROTOCOL_HEADER))
+  if (mismatch !== undefined) throw new RclaudeError('version_mismatch', mismatch)
+  const launch = identify(deps, request)
+  checkState(deps, launch)
+  server.handleUpgrade(request, socket, head, (webSocket) => {
+    const tunnel = createTunnel(webSocketTransport(webSocket), {
+      side: 'server',
+      ...OWN_PEER,
+      maxIncomingStreams: MAX_AGENT_STREAMS,
+      remoteAddress: addressOf(request),
+    })
+    connected(deps, new AgentLink(launch.taskId, launch.launchId, tunnel))
+  })
+}
+
+function identify(deps: Deps, request: IncomingMessage): Launch {
+  const refuse = () => new RclaudeError('unauthenticated', 'this is no launch of a living task')
+  const taskId = TaskId.safeParse(headerOf(request, DIAL_HEADERS.taskId))
+  const launchId = LaunchId.safeParse(headerOf(request, DIAL_HEADERS.launchId))
+  const credential = /^Bearer ([\x21-\x7e]{32,256})$/.exec(request.headers.authorization ?? '')?.[1]
+  if (!taskId.success || !launchId.success || credential === undefined) throw refuse()
+  const launch = deps.store.getLaunch(launchId.data)
+  if (launch === undefined || launch.taskId !== taskId.data) throw refuse()
+  if (launch.closedAt !== undefined) throw new RclaudeError('gone', 'the task of this agent has ended')
+  const credentialHash = hashSecret(credential)
+  const joinCode = headerOf(request, DIAL_HEADERS.joinCode)
+  if (joinCode === undefined) {
+    if (launch.credentialHash === undefined || !equal(launch.credentialHash, credentialHash)) throw refuse()
+    return launch
+  }
+  if (!equal(launch.joinHash, hashSecret(joinCode))) throw refuse()
+  if (!deps.store.bindCredential(launch.launchId, credentialHash)) {
+    deps.log.error(
+      { taskId: launch.taskId, launchId: launch.launchId },
+      'a join code was used twice: stopping the task',
+    )
+    const task = deps.store.getTask(launch.taskId)
+    if (task) requestStop(deps, task, 'gateway', 'its join code was used by a second agent')
+    throw refuse()
+  }
+  return launch
+}
+
+function checkState(deps: Deps, launch: Launch): void {
+  const task = deps.store.getTask(launch.taskId)
+  if (task?.state === 'launching' && task.launchId === launch.launchId)
+    throw new RclaudeError('unavailable', 'the launch is still being recorded', { retryAfterSeconds: 0 })
+  const current = task !== undefined && 'placement' in task ? task.placement?.launchId : undefined
+  if (current !== launch.launchId) throw new RclaudeError('gone', 'the task of this agent has ended')
+}
+
+const equal = (a: string, b: string): boolean =>
+  a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b))
+
+const headerOf = (request: IncomingMessage, name: string): string | undefined => {
+  const value = request.headers[name]
+  return typeof value === 'string' ? value : undefined
+}

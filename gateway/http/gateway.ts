@@ -1,0 +1,37 @@
+/** What the gateway says of itself. */
+import { RclaudeError } from '../../protocol/errors.ts'
+import { openApiDocument } from '../../protocol/openapi.ts'
+import { AGENTS } from '../../protocol/task.ts'
+import { PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
+import { CLAUDE_CREDENTIALS } from '../tasks/create.ts'
+import type { Handlers } from './app.ts'
+import { type Deps, principalOf } from './context.ts'
+
+export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'info' | 'me'> = {
+  health: ({ c }) => c.json({ status: 'ok' }),
+  ready: ({ c, deps }) => {
+    if (!deps.isReady())
+      throw new RclaudeError('unavailable', 'the gateway is starting or stopping', { retryAfterSeconds: 1 })
+    return c.json({ status: 'ready' })
+  },
+  openapi: ({ c, deps }) => c.json(openApiDocument(deps.version)),
+  info: ({ c, deps }) =>
+    c.json({
+      gatewayId: deps.store.gatewayId,
+      version: deps.version,
+      protocol: { oldest: PROTOCOL_OLDEST, newest: PROTOCOL_VERSION },
+      launchers: [...deps.launchers.values()].map(({ name, isolation }) => ({ name, isolation })),
+      defaultLauncher: deps.config.launchers.default,
+      modelCredentials: AGENTS.filter((agent) => hasCredentials(deps, agent)),
+      limits: deps.config.limits,
+    }),
+  me: (call) => {
+    const { user, role, tokenId, tokenName } = principalOf(call)
+    return call.c.json({ user, role, tokenId, tokenName })
+  },
+}
+
+const hasCredentials = (deps: Deps, agent: string): boolean => {
+  const own = deps.gatewayEnvironment(agent)
+  return agent === 'claude' && CLAUDE_CREDENTIALS.some((name) => name in own)
+}

@@ -1,0 +1,33 @@
+/** A task's repository as a git remote for its owner: fetch results, push the snapshot. */
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import type { AnyRoute } from '../../protocol/route.ts'
+import { REFS } from '../../protocol/run.ts'
+import { mustAwaitWorkspace, workspaceArrived } from '../tasks/requests.ts'
+import { type GitPath, serveGit } from '../workspaces/git-http.ts'
+import type { Handlers } from './app.ts'
+import { type Call, principalOf, taskOf } from './context.ts'
+
+export const gitHandlers: Pick<Handlers, 'gitRefs' | 'gitUploadPack' | 'gitReceivePack'> = {
+  gitRefs: (call) => serve(call, 'info/refs', call.query.service),
+  gitUploadPack: (call) => serve(call, 'git-upload-pack'),
+  gitReceivePack: (call) => serve(call, 'git-receive-pack'),
+}
+
+async function serve(call: Call<AnyRoute>, path: GitPath, service?: string): Promise<Response> {
+  const { c, deps } = call
+  const task = taskOf(call)
+  const isPush = path === 'git-receive-pack' || service === 'git-receive-pack'
+  if (isPush) mustAwaitWorkspace(task)
+  const mayWrite = isPush && principalOf(call).role !== 'viewer'
+  await serveGit({
+    ...(await deps.workspaces.access(task.id, mayWrite ? 'owner' : 'reader')),
+    request: c.env.incoming,
+    response: c.env.outgoing,
+    path,
+    service,
+    async beforeEnd(updated) {
+      if (updated.some(({ ref }) => ref === REFS.snapshot)) await workspaceArrived(deps, task.id)
+    },
+  })
+  return RESPONSE_ALREADY_SENT
+}

@@ -1,0 +1,36 @@
+/** Errors as RFC 9457 problem documents, on Hono and on bare sockets. */
+import type { Duplex } from 'node:stream'
+import { RclaudeError } from '../../protocol/errors.ts'
+import type { Logger } from '../log.ts'
+
+/** What is not ours becomes `internal`: its message stays in the log. */
+export function toRclaudeError(error: unknown, log: Logger, requestId: string): RclaudeError {
+  if (error instanceof RclaudeError) return error
+  log.error({ err: error, requestId }, 'request failed')
+  return new RclaudeError('internal', `the gateway failed at this request; its log has the reason under ${requestId}`, {
+    cause: error,
+  })
+}
+
+export function problemHeaders(error: RclaudeError, requestId: string): Record<string, string> {
+  return {
+    'content-type': 'application/problem+json',
+    'cache-control': 'no-store',
+    'rclaude-request-id': requestId,
+    ...(error.status === 401 && { 'www-authenticate': 'Bearer realm="rclaude"' }),
+    ...(error.retryAfterSeconds !== undefined && { 'retry-after': String(error.retryAfterSeconds) }),
+  }
+}
+
+/** Refuses an upgrade: the answer is written to the socket, which is then closed. */
+export function refuseUpgrade(socket: Duplex, error: RclaudeError, requestId: string): void {
+  const body = JSON.stringify(error.toProblem(requestId))
+  const headers = {
+    ...problemHeaders(error, requestId),
+    'content-length': String(Buffer.byteLength(body)),
+    connection: 'close',
+  }
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`)
+  socket.on('error', () => {})
+  socket.end(`HTTP/1.1 ${error.status} ${error.toProblem().title}\r\n${lines.join('\r\n')}\r\n\r\n${body}`)
+}

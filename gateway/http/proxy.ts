@@ -1,0 +1,157 @@
+/**
+ * Forwards a request to the task's agent: one fresh stream per request, rebuilt with explicit framing, so that nothing a
+ * client sends can run on into another's request. Both sides' headers are filtered; who asks is told to the agent in
+ * headers that only the gateway can set.
+ */
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
+import { pipeline } from 'node:stream/promises'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import { RclaudeError } from '../../protocol/errors.ts'
+import type { AnyRoute } from '../../protocol/route.ts'
+import type { Task } from '../../protocol/task.ts'
+import { requestOver } from '../../tunnel/http.ts'
+import type { Principal } from '../auth/tokens.ts'
+import type { AgentLink } from '../tunnels/links.ts'
+import { type Call, type Deps, principalOf, taskOf } from './context.ts'
+
+/** Until the agent's answer begins. The answer itself may take as long as it likes. */
+const HEAD_TIMEOUT_MS = 60_000
+
+/** RFC 9110 7.6.1: these speak of one connection, not of the message. */
+const HOP_BY_HOP = [
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]
+const NOT_TO_AGENT = new Set([
+  ...HOP_BY_HOP,
+  'authorization',
+  'cookie',
+  'host',
+  'expect',
+  'forwarded',
+  'origin',
+  'referer',
+  'content-length',
+])
+const NOT_FROM_AGENT = new Set([
+  ...HOP_BY_HOP,
+  'set-cookie',
+  'clear-site-data',
+  'service-worker-allowed',
+  'alt-svc',
+  'strict-transport-security',
+  'content-security-policy',
+  'x-content-type-options',
+  'rclaude-request-id',
+  'www-authenticate',
+  'location',
+  'refresh',
+])
+
+export async function forward(call: Call<AnyRoute>): Promise<Response> {
+  const { c, deps } = call
+  const { incoming, outgoing } = c.env
+  const link = linkOf(deps, taskOf(call))
+  const upstream = requestOver(link.tunnel.open(), {
+    method: incoming.method ?? 'GET',
+    path: forwardedPath(incoming, taskOf(call)),
+    headers: { ...requestHeaders(incoming.headers, principalOf(call)), ...framing(incoming) },
+  })
+  outgoing.once('close', () => upstream.destroy())
+  const answer = receiveAnswer(upstream)
+  // The body flows while the answer is awaited: an agent may answer before it has read all of it.
+  if (hasBody(incoming)) pipeline(incoming, upstream).catch(() => upstream.destroy())
+  else upstream.end()
+  const response = await answer
+  outgoing.writeHead(response.statusCode ?? 502, {
+    ...responseHeaders(response.headers),
+    'rclaude-request-id': call.requestId,
+    ...(response.headers.trailer && { trailer: response.headers.trailer }),
+  })
+  outgoing.flushHeaders()
+  response.once('end', () => outgoing.addTrailers(trailersOf(response)))
+  pipeline(response, outgoing).catch(() => outgoing.destroy())
+  return RESPONSE_ALREADY_SENT
+}
+
+/** @throws RclaudeError `agent_offline`, in the words that fit the task's state */
+export function linkOf(deps: Deps, task: Task): AgentLink {
+  const link = deps.links.ofTask(task.id)
+  if (link !== undefined && task.state === 'running') return link
+  if (task.state === 'ended')
+    throw new RclaudeError(
+      'gone',
+      `task ${task.id} ended at ${task.endedAt} (${task.outcome}); its machine is gone. Start it again with: rclaude retry ${task.id}`,
+    )
+  const wait = task.state === 'running' ? 'its agent is not connected at the moment' : `it is ${task.state}`
+  throw new RclaudeError('agent_offline', `task ${task.id} cannot be reached: ${wait}`, { retryAfterSeconds: 1 })
+}
+
+/** Exactly what `authorize()` saw, without the task's prefix. */
+export function forwardedPath(incoming: IncomingMessage, task: Task): string {
+  return (incoming.url ?? '').slice(`/v1/tasks/${task.id}`.length)
+}
+
+export function requestHeaders(headers: IncomingHttpHeaders, principal: Principal): OutgoingHttpHeaders {
+  return {
+    ...keep(headers, (name) => !NOT_TO_AGENT.has(name) && !/^(x-forwarded-|rclaude-|sec-)/.test(name)),
+    host: 'agent',
+    'rclaude-user': principal.user,
+    'rclaude-role': principal.role,
+  }
+}
+
+export function responseHeaders(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
+  return {
+    ...keep(headers, (name) => !NOT_FROM_AGENT.has(name) && !name.startsWith('access-control-')),
+    'x-content-type-options': 'nosniff',
+    'content-security-policy': "sandbox; default-src 'none'",
+  }
+}
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined ||
+  (headers['content-length'] !== undefined && headers['content-length'] !== '0')
+
+/** Stated by us, from what Node's parser made of the request, never copied. */
+function framing(incoming: IncomingMessage): OutgoingHttpHeaders {
+  if (!hasBody(incoming)) return { 'content-length': 0 }
+  if (incoming.headers['transfer-encoding'] !== undefined) return { 'transfer-encoding': 'chunked' }
+  return { 'content-length': Number(incoming.headers['content-length']) }
+}
+
+function keep(headers: IncomingHttpHeaders, allowed: (name: string) => boolean): OutgoingHttpHeaders {
+  // A header that `Connection` names belongs to the connection as well.
+  const named = new Set((headers.connection ?? '').toLowerCase().split(/\s*,\s*/))
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => allowed(name) && !named.has(name)))
+}
+
+const trailersOf = (response: IncomingMessage): Array<[string, string]> =>
+  Object.entries(response.trailers).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, value] as [string, string]],
+  )
+
+function receiveAnswer(upstream: ReturnType<typeof requestOver>): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      upstream.destroy()
+      reject(new RclaudeError('agent_timeout', `the agent did not answer within ${HEAD_TIMEOUT_MS / 1000} s`))
+    }, HEAD_TIMEOUT_MS)
+    upstream.once('response', (response) => {
+      clearTimeout(timer)
+      resolve(response)
+    })
+    upstream.once('upgrade', (_response, socket) => socket.destroy())
+    upstream.once('error', (cause) => {
+      clearTimeout(timer)
+      reject(new RclaudeError('agent_failed', `the connection to the agent broke: ${cause.message}`, { cause }))
+    })
+  })
+}

@@ -1,0 +1,44 @@
+/** Tasks: create, list, look at, stop, delete, repeat, continue. */
+import { RclaudeError } from '../../protocol/errors.ts'
+import { continueTask, createTask, retryTask } from '../tasks/create.ts'
+import { deleteTask, requestStop } from '../tasks/requests.ts'
+import type { Handlers } from './app.ts'
+import { principalOf, taskOf } from './context.ts'
+
+type Names = 'createTask' | 'listTasks' | 'getTask' | 'stopTask' | 'deleteTask' | 'retryTask' | 'continueTask'
+
+export const taskHandlers: Pick<Handlers, Names> = {
+  async createTask(call) {
+    const { c, deps, body } = call
+    const idempotencyKey = c.req.header('idempotency-key')
+    if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,200}$/.test(idempotencyKey))
+      throw new RclaudeError('invalid', 'Idempotency-Key takes 1 to 200 printable characters')
+    const { task, created } = await createTask(deps, body, { owner: principalOf(call).user, idempotencyKey })
+    return c.json(task, created ? 201 : 200, { location: `/v1/tasks/${task.id}` })
+  },
+  listTasks(call) {
+    const { c, deps, query } = call
+    const principal = principalOf(call)
+    const [name = '', ...value] = (query.label ?? '').split('=')
+    const result = deps.store.listTasks({
+      // Others' tasks are an administrator's to see, and only when asked for or unfiltered.
+      owner: principal.role === 'admin' ? query.owner : principal.user,
+      state: query.state,
+      label: name === '' ? undefined : { name, value: value.length > 0 ? value.join('=') : undefined },
+      limit: query.limit,
+      cursor: query.cursor,
+    })
+    return c.json(result)
+  },
+  getTask: (call) => call.c.json(taskOf(call)),
+  stopTask: (call) => call.c.json(requestStop(call.deps, taskOf(call), principalOf(call).user, call.body.reason), 202),
+  async deleteTask(call) {
+    await deleteTask(call.deps, taskOf(call))
+    return call.c.body(null, 204)
+  },
+  async retryTask(call) {
+    const task = await retryTask(call.deps, taskOf(call), call.body.secrets, principalOf(call).user)
+    return call.c.json(task, 201, { location: `/v1/tasks/${task.id}` })
+  },
+  continueTask: (call) => call.c.json(continueTask(call.deps, taskOf(call), call.body.prompt, call.body.secrets), 202),
+}

@@ -1,0 +1,182 @@
+/**
+ * The one `upgrade` listener. An agent's dial goes to the tunnel; a client's WebSocket goes through the same steps as any
+ * request and is then spliced to the task's agent: after a valid 101 the gateway moves bytes and parses nothing.
+ */
+import { createHash, randomBytes } from 'node:crypto'
+import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { newRequestId } from '../../protocol/ids.ts'
+import type { AnyRoute } from '../../protocol/route.ts'
+import { routes } from '../../protocol/routes.ts'
+import { PROTOCOL_HEADER, protocolMismatch } from '../../protocol/version.ts'
+import { requestOver } from '../../tunnel/http.ts'
+import { authorize } from '../auth/authorize.ts'
+import { addressOf } from './address.ts'
+import type { Deps } from './context.ts'
+import { acceptTunnel, TUNNEL_PATH } from './dial.ts'
+import { type GuardOptions, guard } from './guard.ts'
+import { refuseUpgrade, toRclaudeError } from './problem.ts'
+import { forwardedPath, linkOf, requestHeaders } from './proxy.ts'
+
+/** Until the agent has answered the handshake. */
+const HANDSHAKE_TIMEOUT_MS = 10_000
+/** RFC 6455 1.3 */
+const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+
+export const onUpgrade =
+  (deps: Deps, guardOptions: GuardOptions) =>
+  (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    const requestId = newRequestId()
+    const refuse = (error: unknown) => refuseUpgrade(socket, toRclaudeError(error, deps.log, requestId), requestId)
+    socket.on('error', () => socket.destroy())
+    try {
+      guard(request, guardOptions)
+      if (request.headers.upgrade?.toLowerCase() !== 'websocket')
+        throw new RclaudeError('unsupported', 'the only upgrade here is to websocket')
+      const path = (request.url ?? '').split('?', 1)[0] ?? ''
+      if (path === TUNNEL_PATH) acceptTunnel(deps, request, socket, head)
+      else splice(deps, request, socket, head, path, requestId).catch(refuse)
+    } catch (error) {
+      refuse(error)
+    }
+  }
+
+async function splice(
+  deps: Deps,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  path: string,
+  requestId: string,
+): Promise<void> {
+  const found = matchUpgrade(path)
+  if (request.method !== 'GET' || found === undefined)
+    throw new RclaudeError('not_found', `there is no WebSocket at ${path}; /openapi.json lists what there is`)
+  const mismatch = protocolMismatch('the gateway', 'this client', headerOf(request, PROTOCOL_HEADER))
+  if (mismatch !== undefined) throw new RclaudeError('version_mismatch', mismatch)
+  const { principal, task } = authorize(deps.store, {
+    route: found.route,
+    authorization: request.headers.authorization,
+    taskId: found.taskId,
+    target: `GET ${path}`,
+    address: addressOf(request),
+    requestId,
+  })
+  if (principal === undefined || task === undefined) throw new RclaudeError('not_found', 'no such WebSocket')
+  const key = headerOf(request, 'sec-websocket-key')
+  if (key === undefined || headerOf(request, 'sec-websocket-version') !== '13')
+    throw new RclaudeError('invalid', 'the WebSocket handshake is not version 13 with a key')
+  deps.connections.add(principal, socket)
+  const protocol = headerOf(request, 'sec-websocket-protocol')
+  const agent = await shakeHands(linkOf(deps, task).tunnel.open(), forwardedPath(request, task), {
+    ...requestHeaders(request.headers, principal),
+    ...(protocol !== undefined && { 'sec-websocket-protocol': protocol }),
+  })
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptOf(key)}\r\n` +
+      `${agent.protocol === undefined ? '' : `Sec-WebSocket-Protocol: ${agent.protocol}\r\n`}rclaude-request-id: ${requestId}\r\n\r\n`,
+  )
+  if (agent.head.length > 0) socket.write(agent.head)
+  if (head.length > 0) agent.stream.write(head)
+  join(socket, agent.stream)
+}
+
+interface AgentSide {
+  stream: Duplex
+  head: Buffer
+  protocol: string | undefined
+}
+
+/** Our own handshake with the agent, with a key of our own: only a valid 101 opens the splice. */
+function shakeHands(stream: Duplex, path: string, headers: OutgoingHttpHeaders): Promise<AgentSide> {
+  const key = randomBytes(16).toString('base64')
+  const upstream = requestOver(stream, {
+    method: 'GET',
+    path,
+    headers: {
+      ...headers,
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': key,
+    },
+  })
+  return new Promise((resolve, reject) => {
+    const fail = (error: RclaudeError) => {
+      clearTimeout(timer)
+      upstream.destroy()
+      reject(error)
+    }
+    const timer = setTimeout(
+      () => fail(new RclaudeError('agent_timeout', `the agent did not answer within ${HANDSHAKE_TIMEOUT_MS / 1000} s`)),
+      HANDSHAKE_TIMEOUT_MS,
+    )
+    upstream.once('upgrade', (response, agentSocket, agentHead) => {
+      if (response.headers['sec-websocket-accept'] !== acceptOf(key))
+        return fail(new RclaudeError('agent_failed', "the agent's WebSocket handshake is not valid"))
+      clearTimeout(timer)
+      resolve({ stream: agentSocket, head: agentHead, protocol: response.headers['sec-websocket-protocol'] })
+    })
+    upstream.once('response', (response) => void refusalOf(response).then(fail))
+    upstream.once('error', (cause) =>
+      fail(new RclaudeError('agent_failed', `the connection to the agent broke: ${cause.message}`, { cause })),
+    )
+    upstream.end()
+  })
+}
+
+/** Longest refusal of an agent that is passed on. */
+const MAX_REFUSAL = 4_096
+
+async function refusalOf(response: IncomingMessage): Promise<RclaudeError> {
+  let text = ''
+  for await (const chunk of response.setEncoding('utf8')) {
+    text += chunk
+    if (text.length > MAX_REFUSAL) break
+  }
+  const detail = /"detail":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1] ?? `status ${response.statusCode}`
+  const code =
+    response.statusCode === 404
+      ? 'not_found'
+      : response.statusCode === 400
+        ? 'invalid'
+        : response.statusCode === 429
+          ? 'limit'
+          : 'agent_failed'
+  return new RclaudeError(code, `the agent refused: ${detail.slice(0, 500)}`)
+}
+
+/** Both directions with back-pressure; an end or a fault on one side ends the other. */
+function join(a: Duplex, b: Duplex): void {
+  const close = () => {
+    a.destroy()
+    b.destroy()
+  }
+  a.on('error', close).on('close', close)
+  b.on('error', close).on('close', close)
+  a.pipe(b)
+  b.pipe(a)
+}
+
+const acceptOf = (key: string): string =>
+  createHash('sha1')
+    .update(key + WEBSOCKET_GUID)
+    .digest('base64')
+
+const headerOf = (request: IncomingMessage, name: string): string | undefined => {
+  const value = request.headers[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+const UPGRADES = (Object.values(routes) as AnyRoute[])
+  .filter((route) => route.upgrade)
+  .map((route) => ({ route, pattern: new RegExp(`^${route.path.replace(/:(\w+)/g, '(?<$1>[^/]+)')}$`) }))
+
+function matchUpgrade(path: string): { route: AnyRoute; taskId: string | undefined } | undefined {
+  for (const { route, pattern } of UPGRADES) {
+    const match = pattern.exec(path)
+    if (match !== null) return { route, taskId: match.groups?.taskId }
+  }
+  return undefined
+}

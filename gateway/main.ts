@@ -1,0 +1,79 @@
+/** The gateway daemon: reads argv, environment and signals, and starts the server. */
+import { homedir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { RclaudeError } from '../protocol/errors.ts'
+import { VERSION } from '../protocol/version.ts'
+import { loadConfig } from './config.ts'
+import { createLogger } from './log.ts'
+import { type Gateway, startGateway } from './server.ts'
+
+/** EX_TEMPFAIL of sysexits.h: another gateway has the data folder. */
+const EXIT_ALREADY_RUNNING = 75
+/** EX_CONFIG of sysexits.h */
+const EXIT_CONFIG = 78
+
+const HELP = `Usage: gateway [--config FILE] [--data DIR] [--local]
+
+  --config FILE  configuration (see config.example.yaml); the environment goes over it
+  --data DIR     data folder; over dataDirectory of the configuration
+  --local        for one user on this machine: 127.0.0.1 and a free port unless configured
+  --version      print the version
+`
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      config: { type: 'string' },
+      data: { type: 'string' },
+      local: { type: 'boolean', default: false },
+      version: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  })
+  if (values.help) return void process.stdout.write(HELP)
+  if (values.version) return void process.stdout.write(`${VERSION}\n`)
+  const env = values.local ? { RCLAUDE_LISTEN__PORT: '0', ...process.env } : process.env
+  const config = loadConfig(values.config, env)
+  const dataDirectory = resolve(values.data ?? config.dataDirectory ?? defaultDataDirectory())
+  const log = createLogger(config.log.level)
+  const agentScript = join(dirname(fileURLToPath(import.meta.url)), 'agent.js')
+  const gateway = await startGateway({
+    config,
+    dataDirectory,
+    version: VERSION,
+    log,
+    agentArgv: [process.execPath, agentScript],
+    env: process.env,
+  })
+  stopOnSignals(gateway)
+}
+
+function stopOnSignals(gateway: Gateway): void {
+  let isStopping = false
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (isStopping) process.exit(1) // asked twice: at once
+      isStopping = true
+      gateway.stop().then(
+        () => process.exit(0),
+        () => process.exit(1),
+      )
+    })
+  }
+}
+
+function defaultDataDirectory(): string {
+  if (process.env.XDG_DATA_HOME) return join(process.env.XDG_DATA_HOME, 'rclaude', 'gateway')
+  return process.platform === 'darwin'
+    ? join(homedir(), 'Library', 'Application Support', 'rclaude', 'gateway')
+    : join(homedir(), '.local', 'share', 'rclaude', 'gateway')
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`gateway: ${error instanceof Error ? error.message : String(error)}\n`)
+  if (process.env.RCLAUDE_DEBUG) console.error(error)
+  const code = error instanceof RclaudeError ? error.code : undefined
+  process.exit(code === 'conflict' ? EXIT_ALREADY_RUNNING : code === 'invalid' ? EXIT_CONFIG : 1)
+})

@@ -1,0 +1,253 @@
+/** Builds the gateway: the only place that knows which concrete parts it is made of. */
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { createServer, type IncomingMessage, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { getRequestListener } from '@hono/node-server'
+import { writeOwnerOnly } from '../host/files.ts'
+import type { GatewayConfig } from '../protocol/config.ts'
+import { RclaudeError } from '../protocol/errors.ts'
+import { newRequestId } from '../protocol/ids.ts'
+import { createToken } from './auth/tokens.ts'
+import { openVault } from './auth/vault.ts'
+import { createAgentServer } from './http/agent-app.ts'
+import { createApp } from './http/app.ts'
+import { Connections } from './http/connections.ts'
+import type { Deps } from './http/context.ts'
+import { type GuardOptions, guard } from './http/guard.ts'
+import { problemHeaders, toRclaudeError } from './http/problem.ts'
+import { onUpgrade } from './http/upgrade.ts'
+import type { Launcher } from './launchers/launcher.ts'
+import { createProcessLauncher } from './launchers/process.ts'
+import { lockDataDirectory } from './lock.ts'
+import type { Logger } from './log.ts'
+import { openStore } from './store/sqlite.ts'
+import { Reconciler } from './tasks/reconciler.ts'
+import { AgentLinks } from './tunnels/links.ts'
+import { Artifacts } from './workspaces/artifacts.ts'
+import { Workspaces } from './workspaces/workspaces.ts'
+
+/** Clients that are reading get this long to finish when the gateway stops. */
+const DRAIN_MS = 3_000
+/** The user of the token that a new gateway makes for whoever set it up. */
+const FIRST_USER = 'admin'
+
+export interface GatewayOptions {
+  config: GatewayConfig
+  dataDirectory: string
+  version: string
+  log: Logger
+  /** How the `process` launcher starts an agent. */
+  agentArgv: readonly [string, ...string[]]
+  env: NodeJS.ProcessEnv
+}
+
+export interface Gateway {
+  url: string
+  /** Ends all connections and closes the store. Tasks go on. */
+  stop(): Promise<void>
+}
+
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const { config, dataDirectory, log } = options
+  mkdirSync(dataDirectory, { recursive: true, mode: 0o700 })
+  const lock = lockDataDirectory(dataDirectory)
+  const store = openStore(join(dataDirectory, 'gateway.db'))
+  makeFirstToken()
+  const state = { isReady: false, url: '' }
+  const connections = new Connections()
+  const launchers = buildLaunchers(options)
+  const deps: Deps = {
+    store,
+    config,
+    launchers,
+    links: new AgentLinks(),
+    workspaces: new Workspaces({
+      directory: dataDirectory,
+      maxInputBytes: config.limits.workspace,
+      warn: (message, error) => log.warn({ err: error }, message),
+    }),
+    artifacts: new Artifacts(join(dataDirectory, 'artifacts'), {
+      artifactBytes: config.limits.artifact,
+      totalBytes: config.limits.artifacts,
+    }),
+    vault: openVault(join(dataDirectory, 'secret.key')),
+    log,
+    connections,
+    version: options.version,
+    agentUrl: () => config.agentUrl ?? state.url,
+    gatewayEnvironment: (agent) => passedEnvironment(options, agent),
+    wake: (taskId) => reconciler.wake(taskId),
+    isReady: () => state.isReady,
+    serveAgent: (link) => agentServer.serve(link),
+  }
+  const reconciler = new Reconciler(deps)
+  const agentServer = createAgentServer(deps)
+  const server = createHttpServer(deps, guardOptions(config))
+  await listen(server, config, join(dataDirectory, 'port'))
+  state.url = urlOf(server, config)
+  state.isReady = true
+  writeOwnerOnly(
+    join(dataDirectory, 'gateway.json'),
+    JSON.stringify({ url: state.url, pid: process.pid, version: options.version, startedAt: new Date().toISOString() }),
+  )
+  reconciler.start()
+  log.info({ url: state.url, dataDirectory, version: options.version }, 'gateway ready')
+
+  async function stop(): Promise<void> {
+    state.isReady = false
+    rmSync(join(dataDirectory, 'gateway.json'), { force: true })
+    await reconciler.stop()
+    for (const link of deps.links.all()) link.close('the gateway is stopping')
+    await drain(server)
+    connections.stop()
+    agentServer.close()
+    store.close()
+    lock.release()
+    log.info('gateway stopped')
+  }
+
+  /** Whoever can read the data folder is the administrator. */
+  function makeFirstToken(): void {
+    if (store.listTokens().some((token) => token.role === 'admin' && token.revokedAt === undefined)) return
+    const { secret } = createToken(store, { name: 'first', user: FIRST_USER, role: 'admin' })
+    writeOwnerOnly(join(dataDirectory, 'admin-token'), `${secret}\n`)
+    log.info({ file: join(dataDirectory, 'admin-token') }, 'made the first administrator token')
+  }
+
+  return { url: state.url, stop }
+}
+
+function buildLaunchers({ config, dataDirectory, agentArgv, env }: GatewayOptions): Map<string, Launcher> {
+  const launchers = new Map<string, Launcher>()
+  if (config.launchers.process.enabled) {
+    if (
+      !isLoopback(config.listen.host) ||
+      (config.publicUrl !== undefined && !isLoopback(new URL(config.publicUrl).hostname))
+    )
+      throw new RclaudeError(
+        'invalid',
+        `launchers.process isolates nothing, so it runs only on a gateway that serves its own user on loopback, not on ${config.publicUrl ?? config.listen.host}: set launchers.process.enabled to false`,
+      )
+    const directory = join(dataDirectory, 'run')
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    launchers.set('process', createProcessLauncher({ directory, agentArgv, env }))
+  }
+  if (!launchers.has(config.launchers.default))
+    throw new RclaudeError('invalid', `launchers.default is "${config.launchers.default}", which is not enabled`)
+  return launchers
+}
+
+function passedEnvironment({ config, env }: GatewayOptions, agent: string): Record<string, string> {
+  const names = agent === 'claude' ? config.agents.claude.passEnvironment : []
+  return Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : [])))
+}
+
+function createHttpServer(deps: Deps, guardOptions: GuardOptions): Server {
+  const { limits } = deps.config
+  const app = createApp(deps)
+  const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false })
+  const server = createServer({
+    headersTimeout: limits.handshakeTimeout * 1000,
+    requestTimeout: 0, // uploads take their time; the header has its own deadline
+    maxHeaderSize: limits.headersBytes,
+    connectionsCheckingInterval: 1_000,
+  })
+  server.on('request', (request, response) => {
+    if (passes(request)) void listener(request, response)
+    else refuse(request)
+
+    function refuse(refused: IncomingMessage): void {
+      const requestId = newRequestId()
+      const error = toRclaudeError(refusals.get(refused), deps.log, requestId)
+      response.writeHead(error.status, { ...problemHeaders(error, requestId), connection: 'close' })
+      response.end(JSON.stringify(error.toProblem(requestId)))
+    }
+  })
+  const refusals = new WeakMap<IncomingMessage, unknown>()
+  function passes(request: IncomingMessage): boolean {
+    try {
+      guard(request, guardOptions)
+      return true
+    } catch (error) {
+      refusals.set(request, error)
+      return false
+    }
+  }
+  server.on('upgrade', onUpgrade(deps, guardOptions))
+  limitHandshakes(server, limits.handshakes)
+  return server
+}
+
+/** Connections that have not sent a whole request header yet; one too many is dropped. */
+function limitHandshakes(server: Server, limit: number): void {
+  const waiting = new Set<object>()
+  server.on('connection', (socket) => {
+    if (waiting.size >= limit) return void socket.destroy()
+    waiting.add(socket)
+    socket.once('close', () => waiting.delete(socket))
+  })
+  server.prependListener('request', (request) => waiting.delete(request.socket))
+  server.prependListener('upgrade', (request) => waiting.delete(request.socket))
+}
+
+function guardOptions(config: GatewayConfig): GuardOptions {
+  const urls = [config.publicUrl, config.agentUrl].flatMap((url) => (url === undefined ? [] : [new URL(url).hostname]))
+  const own = isLoopback(config.listen.host) ? ['localhost', '127.0.0.1', '[::1]'] : []
+  const hosts = [config.listen.host, ...own, ...urls, ...config.listen.hosts]
+  return {
+    hosts: new Set(hosts.map((host) => host.toLowerCase())),
+    origins: new Set(config.listen.origins.map((origin) => origin.toLowerCase())),
+  }
+}
+
+const isLoopback = (host: string): boolean => /^(127\.\d+\.\d+\.\d+|localhost|\[?::1\]?)$/.test(host)
+
+/**
+ * With port 0, takes the port of the last time again when it is free: agents that outlived a killed gateway dial the
+ * address that they were given.
+ */
+async function listen(server: Server, { listen: { host, port } }: GatewayConfig, portFile: string): Promise<void> {
+  const wanted = port === 0 ? Number(readIfThere(portFile) ?? 0) : port
+  try {
+    await bind(server, host, wanted)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+    if (port !== 0)
+      throw new RclaudeError('conflict', `port ${port} on ${host} is taken: set listen.port, or 0 for a free one`)
+    await bind(server, host, 0)
+  }
+  writeOwnerOnly(portFile, String((server.address() as AddressInfo).port))
+}
+
+function bind(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}
+
+function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+function urlOf(server: Server, config: GatewayConfig): string {
+  if (config.publicUrl !== undefined) return config.publicUrl.replace(/\/$/, '')
+  const { address, family, port } = server.address() as AddressInfo
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
+
+async function drain(server: Server): Promise<void> {
+  const closed = new Promise((resolve) => server.close(resolve))
+  server.closeIdleConnections()
+  const timer = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
+  await closed
+  clearTimeout(timer)
+}

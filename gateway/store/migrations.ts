@@ -1,0 +1,109 @@
+/**
+ * The schema, as a list of steps. A step is never changed once released: the next one is added below. `user_version`
+ * says how many were applied; a database with more of them than this build knows is refused.
+ */
+import type { Database } from 'better-sqlite3'
+import { RclaudeError } from '../../protocol/errors.ts'
+
+const STEPS: readonly string[] = [
+  `
+  CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE tasks (
+    n INTEGER PRIMARY KEY,                 -- creation order: the cursor of lists
+    id TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    state TEXT NOT NULL,
+    version INTEGER NOT NULL,              -- counts changes: the compare of compare-and-set
+    facts TEXT NOT NULL,                   -- JSON: the facts of the state
+    spec TEXT NOT NULL,
+    turns TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    usage TEXT NOT NULL,
+    stop_requested TEXT,
+    retry_of TEXT,
+    isolation TEXT,
+    created_at TEXT NOT NULL,
+    last_seq INTEGER NOT NULL DEFAULT 0,
+    event_bytes INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE INDEX tasks_by_state ON tasks (state, n);
+  CREATE INDEX tasks_by_owner ON tasks (owner, n);
+
+  CREATE TABLE events (
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    turn INTEGER NOT NULL,
+    launch_id TEXT,                        -- with agent_seq: what the agent said, once
+    agent_seq INTEGER,
+    body TEXT NOT NULL,
+    PRIMARY KEY (task_id, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE UNIQUE INDEX events_of_agent ON events (launch_id, agent_seq) WHERE launch_id IS NOT NULL;
+
+  CREATE TABLE secrets (
+    task_id TEXT PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
+    sealed BLOB NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE launches (
+    launch_id TEXT PRIMARY KEY,
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    launcher TEXT NOT NULL,
+    join_hash TEXT NOT NULL,
+    credential_hash TEXT,
+    placement TEXT,
+    created_at TEXT NOT NULL,
+    closed_at TEXT
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX launches_of_task ON launches (task_id);
+
+  CREATE TABLE idempotency (
+    owner TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    PRIMARY KEY (owner, key)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    hash TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    user TEXT NOT NULL,
+    role TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    expires_at TEXT,
+    last_used_at TEXT,
+    revoked_at TEXT
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    user TEXT NOT NULL,
+    token_id TEXT NOT NULL,
+    address TEXT NOT NULL,
+    action TEXT NOT NULL,
+    task_id TEXT,                          -- no reference: the row outlives the task
+    request_id TEXT NOT NULL,
+    detail TEXT
+  ) STRICT;
+  CREATE INDEX audit_of_task ON audit (task_id, id);
+  `,
+]
+
+export function migrate(database: Database): void {
+  const applied = Number(database.pragma('user_version', { simple: true }))
+  if (applied > STEPS.length) {
+    throw new RclaudeError(
+      'version_mismatch',
+      `the database was written by a newer gateway (schema ${applied}, this one knows ${STEPS.length}): run that gateway, or restore a backup`,
+    )
+  }
+  database.transaction(() => {
+    for (const step of STEPS.slice(applied)) database.exec(step)
+    database.pragma(`user_version = ${STEPS.length}`)
+  })()
+}

@@ -1,0 +1,55 @@
+/** The store on SQLite: opens the file, migrates it, and puts the tables' parts together. */
+import Database from 'better-sqlite3'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { GatewayId, newGatewayId } from '../../protocol/ids.ts'
+import { accessTables } from './access.ts'
+import { launchTables } from './launches.ts'
+import { migrate } from './migrations.ts'
+import type { Store } from './store.ts'
+import { taskTables } from './tasks.ts'
+
+export function openStore(file: string): Store {
+  const database = new Database(file)
+  database.pragma('journal_mode = WAL')
+  // A killed process loses nothing that was committed; only a power cut may lose the newest commits.
+  database.pragma('synchronous = NORMAL')
+  database.pragma('foreign_keys = ON')
+  migrate(database)
+  return {
+    gatewayId: gatewayIdOf(database),
+    ...guarded(taskTables(database)),
+    ...guarded(launchTables(database)),
+    ...guarded(accessTables(database)),
+    close: () => database.close(),
+  }
+}
+
+function gatewayIdOf(database: Database.Database): GatewayId {
+  database.prepare(`INSERT OR IGNORE INTO meta VALUES ('gateway_id', ?)`).run(newGatewayId())
+  return GatewayId.parse(database.prepare(`SELECT value FROM meta WHERE name = 'gateway_id'`).pluck().get())
+}
+
+/** A full disk becomes an error that says so; the transaction it hit was rolled back. */
+function guarded<Methods extends object>(methods: Methods): Methods {
+  const wrapped = Object.entries(methods).map(([name, method]) => [
+    name,
+    typeof method !== 'function'
+      ? method
+      : (...args: unknown[]) => {
+          try {
+            return (method as (...args: unknown[]) => unknown)(...args)
+          } catch (error) {
+            if (error instanceof Database.SqliteError && /^SQLITE_(FULL|IOERR)/.test(error.code))
+              throw new RclaudeError(
+                'disk_full',
+                `the gateway's disk is full (${error.code}): free space and try again`,
+                {
+                  cause: error,
+                },
+              )
+            throw error
+          }
+        },
+  ])
+  return Object.fromEntries(wrapped) as Methods
+}

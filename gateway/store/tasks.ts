@@ -1,0 +1,260 @@
+/** Tasks, their events and their undelivered secrets. */
+import type { Database } from 'better-sqlite3'
+import type { AgentEvent, EventBody, TaskEvent } from '../../protocol/event.ts'
+import type { LaunchId, TaskId } from '../../protocol/ids.ts'
+import { type Task, TaskState } from '../../protocol/task.ts'
+import type { NewTask, Store, TaskChange, TaskFilter } from './store.ts'
+
+interface TaskRow {
+  n: number
+  id: TaskId
+  owner: string
+  state: string
+  version: number
+  facts: string
+  spec: string
+  turns: string
+  workspace: string
+  usage: string
+  stop_requested: string | null
+  retry_of: string | null
+  isolation: string | null
+  created_at: string
+  last_seq: number
+  event_bytes: number
+}
+
+interface EventRow {
+  seq: number
+  at: string
+  turn: number
+  launch_id: string | null
+  body: string
+}
+
+type TaskPart = Pick<
+  Store,
+  | 'insertTask'
+  | 'findIdempotent'
+  | 'getTask'
+  | 'listTasks'
+  | 'activeTasks'
+  | 'changeTask'
+  | 'deleteTask'
+  | 'events'
+  | 'recordEvents'
+  | 'lastAgentSeq'
+  | 'eventBytes'
+  | 'takeSecrets'
+  | 'putSecrets'
+  | 'dropSecrets'
+  | 'onEvents'
+>
+
+export function taskTables(database: Database): TaskPart {
+  const listeners = new Set<(taskId: TaskId) => void>()
+  const select = database.prepare<[string], TaskRow>('SELECT * FROM tasks WHERE id = ?')
+  const update = database.prepare(
+    `UPDATE tasks SET state = @state, version = version + 1, facts = @facts, turns = @turns, workspace = @workspace,
+       usage = @usage, stop_requested = @stop, last_seq = @lastSeq, event_bytes = event_bytes + @bytes
+     WHERE id = @id AND version = @version`,
+  )
+  const insertEvent = database.prepare('INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)')
+  const selectEvents = database.prepare<[string, number, number], EventRow>(
+    'SELECT seq, at, turn, launch_id, body FROM events WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?',
+  )
+  const selectLast = database.prepare('SELECT max(agent_seq) FROM events WHERE launch_id = ?').pluck()
+  const putSecrets = database.prepare('INSERT OR REPLACE INTO secrets VALUES (?, ?)')
+
+  const publish = (taskId: TaskId) => {
+    for (const listener of listeners) listener(taskId)
+  }
+
+  /** Applies a change to the row; `heard` are events of the agent that go before the change's own. */
+  function apply(
+    row: TaskRow,
+    change: TaskChange,
+    heard: { launchId: LaunchId; events: AgentEvent[] } | undefined,
+  ): Task {
+    const now = new Date().toISOString()
+    const current = toTask(row)
+    const turns = change.turns ?? current.turns
+    let seq = row.last_seq
+    let bytes = 0
+    const store = (at: string, turn: number, launchId: string | null, agentSeq: number | null, body: string) => {
+      insertEvent.run(row.id, ++seq, at, turn, launchId, agentSeq, body)
+      bytes += body.length
+    }
+    for (const { agentSeq, at, turn, ...body } of heard?.events ?? [])
+      store(at, turn, heard?.launchId ?? null, agentSeq, JSON.stringify(body))
+    for (const body of change.events ?? []) store(now, turns.length, null, null, JSON.stringify(body))
+    const { state, ...facts } = change.state ?? stateOf(row)
+    const changed = update.run({
+      id: row.id,
+      version: row.version,
+      state,
+      facts: JSON.stringify(facts),
+      turns: JSON.stringify(turns),
+      workspace: JSON.stringify(change.workspace ?? current.workspace),
+      usage: JSON.stringify(change.usage ?? current.usage),
+      stop:
+        change.stopRequested === undefined
+          ? row.stop_requested
+          : change.stopRequested && JSON.stringify(change.stopRequested),
+      lastSeq: seq,
+      bytes,
+    })
+    if (changed.changes !== 1) throw new Error(`task ${row.id} changed under a transaction`)
+    return toTask(select.get(row.id) as TaskRow)
+  }
+
+  const changeTask = database.transaction(
+    (taskId: TaskId, decide: (task: Task) => TaskChange | undefined): Task | undefined => {
+      const row = select.get(taskId)
+      const change = row && decide(toTask(row))
+      return row && change && apply(row, change, undefined)
+    },
+  )
+
+  const recordEvents = database.transaction(
+    (
+      launchId: LaunchId,
+      events: AgentEvent[],
+      decide: (task: Task, fresh: AgentEvent[]) => TaskChange | undefined,
+    ): Task | undefined => {
+      const taskId = database.prepare('SELECT task_id FROM launches WHERE launch_id = ?').pluck().get(launchId)
+      const row = typeof taskId === 'string' ? select.get(taskId) : undefined
+      const known = Number(selectLast.get(launchId) ?? 0)
+      const fresh = events.filter((event) => event.agentSeq > known)
+      if (row === undefined || fresh.length === 0) return undefined
+      return apply(row, decide(toTask(row), fresh) ?? {}, { launchId, events: fresh })
+    },
+  )
+
+  const insertTask = database.transaction(({ task, secrets, idempotency, events }: NewTask): Task => {
+    const { state, ...facts } = stateOnly(task)
+    database
+      .prepare(
+        `INSERT INTO tasks (id, owner, state, version, facts, spec, turns, workspace, usage, retry_of, isolation, created_at)
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      )
+      .run(
+        task.id,
+        task.owner,
+        state,
+        JSON.stringify(facts),
+        JSON.stringify(task.spec),
+        JSON.stringify(task.turns),
+        JSON.stringify(task.workspace),
+        JSON.stringify(task.usage),
+        task.retryOf ?? null,
+        task.isolation ?? null,
+        task.createdAt,
+      )
+    if (secrets) putSecrets.run(task.id, secrets)
+    if (idempotency)
+      database
+        .prepare('INSERT INTO idempotency VALUES (?, ?, ?, ?)')
+        .run(task.owner, idempotency.key, idempotency.requestHash, task.id)
+    return apply(select.get(task.id) as TaskRow, { events }, undefined)
+  })
+
+  const announced = (task: Task | undefined): Task | undefined => {
+    if (task) publish(task.id)
+    return task
+  }
+
+  return {
+    insertTask: (task) => insertTask.immediate(task),
+    findIdempotent(owner, key) {
+      const row = database
+        .prepare<[string, string], { task_id: TaskId; request_hash: string }>(
+          'SELECT task_id, request_hash FROM idempotency WHERE owner = ? AND key = ?',
+        )
+        .get(owner, key)
+      return row && { taskId: row.task_id, requestHash: row.request_hash }
+    },
+    getTask(taskId) {
+      const row = select.get(taskId)
+      return row && toTask(row)
+    },
+    listTasks: (filter) => listTasks(database, filter),
+    activeTasks: () =>
+      database.prepare<[], TaskRow>(`SELECT * FROM tasks WHERE state <> 'ended' ORDER BY n`).all().map(toTask),
+    changeTask: (taskId, decide) => announced(changeTask.immediate(taskId, decide)),
+    deleteTask(taskId) {
+      database.prepare('DELETE FROM tasks WHERE id = ?').run(taskId)
+      publish(taskId) // whoever follows it learns that it is gone
+    },
+    events: (taskId, since, limit) => selectEvents.all(taskId, since, limit).map(toEvent),
+    recordEvents: (launchId, events, decide) => announced(recordEvents.immediate(launchId, events, decide)),
+    lastAgentSeq: (launchId) => Number(selectLast.get(launchId) ?? 0),
+    eventBytes: (taskId) =>
+      Number(database.prepare('SELECT event_bytes FROM tasks WHERE id = ?').pluck().get(taskId) ?? 0),
+    takeSecrets: (taskId) =>
+      database.prepare('SELECT sealed FROM secrets WHERE task_id = ?').pluck().get(taskId) as Buffer | undefined,
+    putSecrets: (taskId, sealed) => void putSecrets.run(taskId, sealed),
+    dropSecrets: (taskId) => void database.prepare('DELETE FROM secrets WHERE task_id = ?').run(taskId),
+    onEvents(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+}
+
+function listTasks(database: Database, filter: TaskFilter): { tasks: Task[]; nextCursor?: string } {
+  const where: string[] = ['1 = 1']
+  const values: Record<string, string | number> = { limit: filter.limit + 1 }
+  const add = (condition: string, name: string, value: string | number) => {
+    where.push(condition)
+    values[name] = value
+  }
+  if (filter.owner !== undefined) add('owner = @owner', 'owner', filter.owner)
+  if (filter.state === 'active') where.push(`state <> 'ended'`)
+  else if (filter.state !== undefined) add('state = @state', 'state', filter.state)
+  if (filter.cursor !== undefined) add('n < @before', 'before', Number.parseInt(filter.cursor, 36) || 0)
+  if (filter.label !== undefined) {
+    const { name, value } = filter.label
+    values.labelName = name
+    if (value === undefined)
+      where.push(`EXISTS (SELECT 1 FROM json_each(spec, '$.labels') AS label WHERE label.key = @labelName)`)
+    else
+      add(
+        `EXISTS (SELECT 1 FROM json_each(spec, '$.labels') AS label WHERE label.key = @labelName AND label.value = @labelValue)`,
+        'labelValue',
+        value,
+      )
+  }
+  const rows = database
+    .prepare<[typeof values], TaskRow>(`SELECT * FROM tasks WHERE ${where.join(' AND ')} ORDER BY n DESC LIMIT @limit`)
+    .all(values)
+  const tasks = rows.slice(0, filter.limit)
+  const last = tasks.at(-1)
+  return { tasks: tasks.map(toTask), ...(rows.length > tasks.length && last && { nextCursor: last.n.toString(36) }) }
+}
+
+const stateOf = (row: TaskRow): TaskState => TaskState.parse({ state: row.state, ...JSON.parse(row.facts) })
+const stateOnly = (task: TaskState): TaskState => TaskState.parse(task)
+
+function toTask(row: TaskRow): Task {
+  return {
+    id: row.id,
+    owner: row.owner,
+    spec: JSON.parse(row.spec) as Task['spec'],
+    createdAt: row.created_at,
+    turns: JSON.parse(row.turns) as Task['turns'],
+    workspace: JSON.parse(row.workspace) as Task['workspace'],
+    usage: JSON.parse(row.usage) as Task['usage'],
+    lastSeq: row.last_seq,
+    ...(row.stop_requested !== null && { stopRequested: JSON.parse(row.stop_requested) as Task['stopRequested'] }),
+    ...(row.retry_of !== null && { retryOf: row.retry_of as TaskId }),
+    ...(row.isolation !== null && { isolation: row.isolation as Task['isolation'] }),
+    ...stateOf(row),
+  } as Task
+}
+
+function toEvent(row: EventRow): TaskEvent {
+  const body = JSON.parse(row.body) as EventBody
+  const source: TaskEvent['source'] = row.launch_id === null ? 'gateway' : 'agent'
+  return { seq: row.seq, at: row.at, turn: row.turn, source, ...body }
+}

@@ -1,0 +1,33 @@
+/** What the parts of the task life-cycle share. `server.ts` builds it. */
+import type { GatewayConfig } from '../../protocol/config.ts'
+import type { TaskId } from '../../protocol/ids.ts'
+import type { Vault } from '../auth/vault.ts'
+import type { Launcher } from '../launchers/launcher.ts'
+import type { Logger } from '../log.ts'
+import type { Store } from '../store/store.ts'
+import type { AgentLinks } from '../tunnels/links.ts'
+import type { Artifacts } from '../workspaces/artifacts.ts'
+import type { Workspaces } from '../workspaces/workspaces.ts'
+
+export interface TaskContext {
+  store: Store
+  config: GatewayConfig
+  launchers: ReadonlyMap<string, Launcher>
+  links: AgentLinks
+  workspaces: Workspaces
+  artifacts: Artifacts
+  vault: Vault
+  log: Logger
+  /** Where agents dial; known once the gateway listens. */
+  agentUrl(): string
+  /** Environment that the gateway itself gives to tasks of this coding agent. */
+  gatewayEnvironment(agent: string): Record<string, string>
+  /** Looks at this task, or at all, as soon as the present work is done. */
+  wake(taskId?: TaskId): void
+}
+
+/** Seconds of a deadline that began at `since`, already over? */
+export const isOver = (since: string, seconds: number, now = Date.now()): boolean =>
+  Date.parse(since) + seconds * 1000 <= now
+
+export const isoNow = (): string => new Date().toISOString()

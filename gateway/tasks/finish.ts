@@ -1,0 +1,156 @@
+/**
+ * The end of a task, as idempotent steps: hear the agent out, look at what it saved, let it go, see its placement gone.
+ * Killed at any point, the gateway takes up the same steps after its restart. A step that cannot be done before the
+ * deadline is left out, and the task is marked `incomplete`.
+ */
+import { NO_USAGE, type RunResult } from '../../protocol/event.ts'
+import { RunStatus } from '../../protocol/run.ts'
+import type { Placement, Task } from '../../protocol/task.ts'
+import type { AgentLink } from '../tunnels/links.ts'
+import { isoNow, type TaskContext } from './context.ts'
+import { closeTurn } from './ending.ts'
+
+/** After a restart of the gateway the agent dials again; so long it is waited for. */
+const REDIAL_GRACE_MS = 15_000
+/** Between the word to leave and the look whether it has left. */
+const LEAVE_GRACE_MS = 3_000
+const POLL_MS = 50
+
+export async function finish(context: TaskContext, task: Task): Promise<void> {
+  if (task.state !== 'finishing') return
+  const deadline = Date.parse(task.since) + context.config.deadlines.finish * 1000
+  await hearOut(context, task, deadline)
+  await collect(context, task.id)
+  if (task.placement) await letGo(context, task.placement, task.id, deadline)
+  end(context, task.id)
+}
+
+/** Waits until everything the agent said is stored, as far as it can be had. */
+async function hearOut(context: TaskContext, task: Task, deadline: number): Promise<void> {
+  const placement = task.state === 'finishing' ? task.placement : undefined
+  if (placement === undefined) return
+  const hasResult = task.turns.at(-1)?.result !== undefined
+  // Without a result nobody expects the agent to come back: it crashed, or it was given up.
+  const patience = hasResult ? REDIAL_GRACE_MS : 0
+  const link = await linkOf(context, placement, Math.min(Date.now() + patience, deadline))
+  if (link === undefined) return
+  try {
+    const { lastAgentSeq } = RunStatus.parse(await link.call('GET', '/run'))
+    await until(
+      () => context.store.lastAgentSeq(placement.launchId) >= lastAgentSeq,
+      Math.min(Date.now() + REDIAL_GRACE_MS, deadline),
+    )
+  } catch (error) {
+    context.log.warn({ err: error, taskId: task.id }, 'cannot hear the agent out')
+  }
+}
+
+async function linkOf(context: TaskContext, placement: Placement, deadline: number): Promise<AgentLink | undefined> {
+  const find = () => context.links.ofLaunch(placement.launchId)
+  const isAlive = async () => (await statusOf(context, placement)) !== 'gone'
+  while (find() === undefined && Date.now() < deadline && (await isAlive())) await pause(POLL_MS * 4)
+  return find()
+}
+
+/** Writes down what the task's repository holds, and a result for a turn whose agent could give none. */
+async function collect(context: TaskContext, taskId: Task['id']): Promise<void> {
+  const task = context.store.getTask(taskId)
+  if (task?.state !== 'finishing') return
+  const refs = task.spec.workspace.kind === 'none' ? {} : await context.workspaces.refs(taskId)
+  const snapshot = refs.snapshot ?? task.workspace.snapshot
+  const known = task.turns.at(-1)?.result
+  const promised = known?.commit
+  const saved = refs.result ?? refs.checkpoint
+  const stat =
+    known === undefined && snapshot !== undefined && saved !== undefined
+      ? await context.workspaces.diffStat(taskId, { from: snapshot, to: saved })
+      : undefined
+  context.store.changeTask(taskId, (now) => {
+    if (now.state !== 'finishing') return undefined
+    const turns = closeTurn(now, missingResult(now, stat?.files ?? 0))
+    const isMissing = promised !== undefined && promised !== refs.result
+    const last = turns.at(-1)
+    if (last?.result && isMissing) turns[turns.length - 1] = { ...last, result: { ...last.result, incomplete: true } }
+    return {
+      turns,
+      workspace: {
+        ...now.workspace,
+        ...(refs.snapshot && { snapshot: refs.snapshot }),
+        ...(refs.checkpoint && { checkpoint: refs.checkpoint }),
+        ...(refs.result && { result: refs.result }),
+      },
+      events: isMissing
+        ? [
+            {
+              type: 'warning',
+              message: `the result ${promised?.slice(0, 12)} did not arrive; the last checkpoint is there`,
+            },
+          ]
+        : [],
+    }
+  })
+}
+
+function missingResult(task: Task, filesChanged: number): RunResult | undefined {
+  if (task.state !== 'finishing') return undefined
+  const turn = task.turns.at(-1)
+  const since = turn?.startedAt ?? turn?.createdAt ?? task.createdAt
+  return {
+    outcome: task.outcome,
+    reason: task.reason,
+    message: task.message,
+    check: { verdict: 'none' },
+    usage: task.turns.length === 1 ? task.usage : NO_USAGE,
+    durationMs: Date.now() - Date.parse(since),
+    filesChanged,
+    incomplete: true,
+  }
+}
+
+async function letGo(context: TaskContext, placement: Placement, taskId: Task['id'], deadline: number): Promise<void> {
+  await context.links
+    .ofLaunch(placement.launchId)
+    ?.call('POST', '/shutdown', {})
+    .catch((error: unknown) => context.log.debug({ err: error, taskId }, 'the agent left without an answer'))
+  await untilGone(context, placement, Math.min(Date.now() + LEAVE_GRACE_MS, deadline))
+  const launcher = context.launchers.get(placement.launcher)
+  try {
+    await launcher?.stop(placement, 'the task has ended')
+  } catch (error) {
+    // The sweep for placements without a live task goes on trying for as long as it takes.
+    context.log.error({ err: error, taskId, launchId: placement.launchId }, 'cannot stop the placement')
+    if (Date.now() < deadline) throw error
+  }
+  context.links.ofLaunch(placement.launchId)?.close('the task has ended')
+  context.store.closeLaunch(placement.launchId)
+}
+
+async function untilGone(context: TaskContext, placement: Placement, deadline: number): Promise<void> {
+  while (Date.now() < deadline && (await statusOf(context, placement)) !== 'gone') await pause(POLL_MS)
+}
+
+async function statusOf(context: TaskContext, placement: Placement): Promise<'alive' | 'gone'> {
+  const launcher = context.launchers.get(placement.launcher)
+  const status = (await launcher?.inspect([placement]))?.get(placement.launchId)?.status
+  return status === 'running' || status === 'pending' ? 'alive' : 'gone'
+}
+
+function end(context: TaskContext, taskId: Task['id']): void {
+  context.store.dropSecrets(taskId)
+  context.store.changeTask(taskId, (task) => {
+    if (task.state !== 'finishing') return undefined
+    const { outcome, reason, message } = task
+    const incomplete = task.turns.at(-1)?.result?.incomplete === true
+    return {
+      state: { state: 'ended', outcome, reason, message, endedAt: isoNow(), incomplete },
+      turns: closeTurn(task, undefined),
+      events: [{ type: 'state', state: 'ended', outcome, reason, message }],
+    }
+  })
+}
+
+async function until(condition: () => boolean, deadline: number): Promise<void> {
+  while (!condition() && Date.now() < deadline) await pause(POLL_MS)
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))

@@ -1,0 +1,97 @@
+/**
+ * From the queue to a placement. The intent (launch id, hash of the join code) is stored before the launcher is called:
+ * whatever happens in between, the reconciler can tell what the launcher did from what it was asked.
+ */
+import { RclaudeError } from '../../protocol/errors.ts'
+import { newLaunchId, type TaskId } from '../../protocol/ids.ts'
+import type { Reason } from '../../protocol/outcome.ts'
+import type { Placement, Task } from '../../protocol/task.ts'
+import { hashSecret, newSecret } from '../auth/tokens.ts'
+import { isoNow, type TaskContext } from './context.ts'
+import { endQueued, leave } from './ending.ts'
+
+/**
+ * Launches as many queued tasks as the limit on running ones leaves room for.
+ * @param busy tasks that are being worked on and left alone
+ */
+export function launchQueued(
+  context: TaskContext,
+  busy: { has(taskId: TaskId): boolean },
+): Array<{ task: Task; work: Promise<void> }> {
+  const active = context.store.activeTasks()
+  const waiting = active.filter(
+    (task) => task.state === 'queued' && task.waitingFor === 'launch' && !task.stopRequested && !busy.has(task.id),
+  )
+  const taken = active.filter((task) => task.state !== 'queued').length
+  const room = Math.max(0, context.config.limits.maxTasks - taken)
+  return waiting.slice(0, room).map((task) => ({ task, work: launch(context, task) }))
+}
+
+async function launch(context: TaskContext, task: Task): Promise<void> {
+  const launcher = context.launchers.get(task.spec.launcher ?? context.config.launchers.default)
+  if (launcher === undefined)
+    return endQueued(
+      context,
+      task.id,
+      'failed',
+      'launch',
+      `this gateway no longer has the launcher "${task.spec.launcher}"`,
+    )
+  const launchId = newLaunchId()
+  const joinCode = newSecret()
+  const stored = context.store.changeTask(task.id, (now) => {
+    if (now.state !== 'queued' || now.stopRequested) return undefined
+    context.store.insertLaunch({
+      launchId,
+      taskId: task.id,
+      launcher: launcher.name,
+      joinHash: hashSecret(joinCode),
+      createdAt: isoNow(),
+    })
+    return {
+      state: { state: 'launching', launchId, since: isoNow() },
+      events: [
+        { type: 'state', state: 'launching' },
+        { type: 'step', step: 'launch', status: 'started', message: launcher.name },
+      ],
+    }
+  })
+  if (stored === undefined) return
+  try {
+    const signal = AbortSignal.timeout(context.config.deadlines.launch * 1000)
+    const spec = { launchId, taskId: task.id, gatewayUrl: context.agentUrl(), joinCode }
+    placed(context, await launcher.launch(spec, { signal }), task.id)
+  } catch (error) {
+    context.log.error({ err: error, taskId: task.id, launchId }, 'launch failed')
+    failed(context, task, launchId, error)
+  }
+}
+
+/** The placement exists; also called when the reconciler finds it after a crash in between. */
+export function placed(context: TaskContext, placement: Placement, taskId: Task['id']): void {
+  context.store.setPlacement(placement.launchId, placement)
+  context.store.changeTask(taskId, (now) => {
+    if (now.state !== 'launching' || now.launchId !== placement.launchId) return undefined
+    return {
+      state: { state: 'starting', placement, since: isoNow() },
+      events: [
+        { type: 'state', state: 'starting' },
+        { type: 'step', step: 'launch', status: 'done', durationMs: Date.now() - Date.parse(now.since) },
+        { type: 'step', step: 'start', status: 'started' },
+      ],
+    }
+  })
+  context.wake(taskId) // a stop that was asked for meanwhile, or a task that is no more
+}
+
+function failed(context: TaskContext, task: Task, launchId: string, error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error)
+  const reason: Reason = error instanceof RclaudeError && error.code === 'unavailable' ? 'capacity' : 'launch'
+  context.store.changeTask(task.id, (now) => {
+    if (now.state !== 'launching' || now.launchId !== launchId) return undefined
+    return leave(now, now.stopRequested ? 'cancelled' : 'failed', now.stopRequested ? 'user' : reason, message, [
+      { type: 'step', step: 'launch', status: 'failed', message },
+    ])
+  })
+  context.wake(task.id)
+}

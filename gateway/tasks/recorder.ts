@@ -1,0 +1,113 @@
+/**
+ * Copies what the agent says into the store: one request for everything after the last event stored, followed as long as
+ * the link lives. Whatever is lost on the way is asked for again, and nothing is stored twice.
+ */
+import type { Readable } from 'node:stream'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { AgentEvent } from '../../protocol/event.ts'
+import type { Task } from '../../protocol/task.ts'
+import type { AgentLink } from '../tunnels/links.ts'
+import { consequences } from './consequences.ts'
+import { isOver, type TaskContext } from './context.ts'
+
+/** Longest line an agent may send, in bytes. */
+export const MAX_EVENT_BYTES = 8 * 1024 * 1024
+/** Most events stored in one transaction. */
+const MAX_BATCH = 500
+const RETRY_MS = 1_000
+
+/** Runs until the link is closed. */
+export async function record(context: TaskContext, link: AgentLink): Promise<void> {
+  while (!link.signal.aborted) {
+    try {
+      await follow(context, link)
+    } catch (error) {
+      if (link.signal.aborted) return
+      context.log.warn({ err: error, taskId: link.taskId }, 'cannot record events')
+      if (error instanceof RclaudeError && error.code === 'invalid') return void link.close('events are not valid')
+    }
+    await pause(RETRY_MS, link.signal)
+  }
+}
+
+async function follow(context: TaskContext, link: AgentLink): Promise<void> {
+  const since = context.store.lastAgentSeq(link.launchId)
+  const body = await link.stream(`/events?since=${since}&follow=1`)
+  for await (const lines of lineBatches(body)) {
+    for (let from = 0; from < lines.length; from += MAX_BATCH)
+      store(context, link, lines.slice(from, from + MAX_BATCH).map(parse))
+  }
+}
+
+function store(context: TaskContext, link: AgentLink, events: AgentEvent[]): void {
+  const kept = withinQuota(context, link.taskId, events)
+  const task = context.store.recordEvents(link.launchId, kept, (now, fresh) => consequences(now, fresh, link.launchId))
+  if (task !== undefined && needsAttention(task)) context.wake(task.id)
+}
+
+const needsAttention = (task: Task): boolean =>
+  task.state === 'finishing' || (task.state === 'running' && task.keptUntil !== undefined && isOver(task.keptUntil, 0))
+
+/** Beyond the quota only what the task's fate hangs on is stored; the rest becomes one gap a batch. */
+function withinQuota(context: TaskContext, taskId: Task['id'], events: AgentEvent[]): AgentEvent[] {
+  if (context.store.eventBytes(taskId) < context.config.limits.events) return events
+  const vital = (event: AgentEvent) => !['session_update', 'output', 'raw', 'usage'].includes(event.type)
+  const dropped = events.filter((event) => !vital(event))
+  const last = dropped.at(-1)
+  if (last === undefined) return events
+  const gap: AgentEvent = {
+    agentSeq: last.agentSeq,
+    at: last.at,
+    turn: last.turn,
+    type: 'gap',
+    what: 'events beyond limits.events',
+    count: dropped.length,
+  }
+  return [...events.filter(vital), gap].sort((a, b) => a.agentSeq - b.agentSeq)
+}
+
+function parse(line: string): AgentEvent {
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch (error) {
+    throw new RclaudeError('invalid', 'the agent sent an event that is no JSON', { cause: error })
+  }
+  const event = AgentEvent.safeParse(value)
+  if (!event.success)
+    throw new RclaudeError('invalid', 'the agent sent an event of an unknown shape', { cause: event.error })
+  return event.data
+}
+
+/** The complete lines of each chunk, together: what arrived together is stored together. */
+async function* lineBatches(body: Readable): AsyncGenerator<string[]> {
+  let pending: Buffer[] = []
+  let pendingBytes = 0
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    const end = chunk.lastIndexOf(10)
+    if (end < 0) {
+      pending.push(chunk)
+      pendingBytes += chunk.length
+      if (pendingBytes > MAX_EVENT_BYTES)
+        throw new RclaudeError('invalid', `the agent sent an event of more than ${MAX_EVENT_BYTES} bytes`)
+      continue
+    }
+    const text = Buffer.concat([...pending, chunk.subarray(0, end)]).toString('utf8')
+    const rest = chunk.subarray(end + 1)
+    pending = rest.length > 0 ? [rest] : []
+    pendingBytes = rest.length
+    const lines = text.split('\n').filter((line) => line !== '')
+    if (lines.length > 0) yield lines
+  }
+}
+
+const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(done, ms)
+    function done() {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    signal.addEventListener('abort', done)
+  })

@@ -1,0 +1,137 @@
+/** The agents that are connected now: one link each, found by task or by launch. */
+import type { IncomingMessage } from 'node:http'
+import { Problem, RclaudeError } from '../../protocol/errors.ts'
+import type { LaunchId, TaskId } from '../../protocol/ids.ts'
+import { requestOver } from '../../tunnel/http.ts'
+import type { Tunnel } from '../../tunnel/tunnel.ts'
+
+/** An agent must answer a small request within this time. */
+const CALL_TIMEOUT_MS = 30_000
+/** Longest JSON answer of an agent. */
+const MAX_ANSWER_BYTES = 1024 * 1024
+
+export class AgentLink {
+  readonly taskId: TaskId
+  readonly launchId: LaunchId
+  readonly tunnel: Tunnel
+  readonly #closed = new AbortController()
+
+  constructor(taskId: TaskId, launchId: LaunchId, tunnel: Tunnel) {
+    this.taskId = taskId
+    this.launchId = launchId
+    this.tunnel = tunnel
+    void tunnel.closed.then(() => this.#closed.abort())
+  }
+
+  /** Aborted when the tunnel is closed. */
+  get signal(): AbortSignal {
+    return this.#closed.signal
+  }
+
+  close(reason: string): void {
+    this.#closed.abort()
+    void this.tunnel.close(reason)
+  }
+
+  /** A small JSON request. @throws RclaudeError `agent_failed` or `agent_timeout` */
+  async call(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
+    const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
+    const response = await this.#send(method, path, payload)
+    const text = await readText(response)
+    if ((response.statusCode ?? 500) >= 400) throw problemOf(response, text)
+    return text === '' ? undefined : JSON.parse(text)
+  }
+
+  /** A stream that the agent goes on writing; it breaks with the tunnel. */
+  async stream(path: string): Promise<IncomingMessage> {
+    const response = await this.#send('GET', path, undefined)
+    if (response.statusCode !== 200) throw problemOf(response, await readText(response))
+    return response
+  }
+
+  #send(method: string, path: string, payload: Buffer | undefined): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const request = requestOver(this.tunnel.open(), {
+        method,
+        path,
+        headers: {
+          host: 'agent',
+          'content-length': payload?.length ?? 0,
+          ...(payload && { 'content-type': 'application/json' }),
+        },
+      })
+      const timer = setTimeout(() => {
+        request.destroy()
+        reject(
+          new RclaudeError(
+            'agent_timeout',
+            `the agent did not answer ${method} ${path} within ${CALL_TIMEOUT_MS / 1000} s`,
+          ),
+        )
+      }, CALL_TIMEOUT_MS)
+      request.once('response', (response) => {
+        clearTimeout(timer)
+        resolve(response)
+      })
+      request.once('error', (cause) => {
+        clearTimeout(timer)
+        reject(new RclaudeError('agent_failed', `the connection to the agent broke: ${cause.message}`, { cause }))
+      })
+      request.end(payload)
+    })
+  }
+}
+
+async function readText(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let total = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    total += chunk.length
+    if (total > MAX_ANSWER_BYTES) throw new RclaudeError('agent_failed', 'the agent sent too long an answer')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function problemOf(response: IncomingMessage, text: string): RclaudeError {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    value = undefined
+  }
+  const problem = Problem.safeParse(value)
+  const detail = problem.success ? problem.data.detail : `status ${response.statusCode}`
+  return new RclaudeError('agent_failed', `the agent refused: ${detail}`)
+}
+
+export class AgentLinks {
+  readonly #byTask = new Map<TaskId, AgentLink>()
+
+  ofTask(taskId: TaskId): AgentLink | undefined {
+    return this.#byTask.get(taskId)
+  }
+
+  ofLaunch(launchId: LaunchId): AgentLink | undefined {
+    for (const link of this.#byTask.values()) if (link.launchId === launchId) return link
+    return undefined
+  }
+
+  all(): AgentLink[] {
+    return [...this.#byTask.values()]
+  }
+
+  /** A newer tunnel of the same task takes the older one's place: the agent has dialled again. */
+  attach(link: AgentLink): void {
+    const older = this.#byTask.get(link.taskId)
+    this.#byTask.set(link.taskId, link)
+    older?.close('the agent has dialled again')
+  }
+
+  /** @returns false when another link has taken its place */
+  detach(link: AgentLink): boolean {
+    if (this.#byTask.get(link.taskId) !== link) return false
+    this.#byTask.delete(link.taskId)
+    return true
+  }
+}

@@ -1,0 +1,94 @@
+/** Files that tasks hand back besides their patch, kept by task and name. Names come from agents, so they are checked. */
+import { createReadStream, createWriteStream } from 'node:fs'
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { RclaudeError } from '../../protocol/errors.ts'
+import type { TaskId } from '../../protocol/ids.ts'
+import type { Artifact } from '../../protocol/routes.ts'
+import { formatBytes } from '../../protocol/units.ts'
+
+/** Most artifacts of one task. */
+export const MAX_ARTIFACTS = 1_000
+
+export interface ArtifactLimits {
+  artifactBytes: number
+  totalBytes: number
+}
+
+export class Artifacts {
+  readonly #directory: string
+  readonly #limits: ArtifactLimits
+
+  constructor(directory: string, limits: ArtifactLimits) {
+    this.#directory = directory
+    this.#limits = limits
+  }
+
+  /** At once or not at all; an artifact of the same name is replaced. */
+  async put(taskId: TaskId, name: string, content: Readable): Promise<void> {
+    const file = this.#file(taskId, name)
+    const existing = await this.list(taskId)
+    if (existing.length >= MAX_ARTIFACTS)
+      throw new RclaudeError('limit', `a task can have ${MAX_ARTIFACTS} artifacts, this one has them`)
+    const room = this.#limits.totalBytes - existing.reduce((sum, { size }) => sum + size, 0)
+    await mkdir(join(this.#directory, taskId), { recursive: true, mode: 0o700 })
+    const temporary = join(this.#directory, taskId, `.${process.pid}-${Date.now()}.tmp`)
+    try {
+      await pipeline(
+        content,
+        limited(name, Math.min(room, this.#limits.artifactBytes)),
+        createWriteStream(temporary, { mode: 0o600 }),
+      )
+      await rename(temporary, file)
+    } catch (error) {
+      await rm(temporary, { force: true })
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC')
+        throw new RclaudeError('disk_full', `the gateway's disk is full: artifact ${name} was not stored`, {
+          cause: error,
+        })
+      throw error
+    }
+  }
+
+  async list(taskId: TaskId): Promise<Artifact[]> {
+    const directory = join(this.#directory, taskId)
+    const names = (await readdir(directory).catch(() => [])).filter((name) => !name.startsWith('.'))
+    const sizes = await Promise.all(names.map(async (name) => (await stat(join(directory, name))).size))
+    return names.map((name, index) => ({ name: decodeURIComponent(name), size: sizes[index] ?? 0 }))
+  }
+
+  async open(taskId: TaskId, name: string): Promise<{ content: Readable; size: number }> {
+    const file = this.#file(taskId, name)
+    const found = await stat(file).catch(() => undefined)
+    if (found === undefined) throw new RclaudeError('not_found', `task ${taskId} has no artifact ${name}`)
+    return { content: createReadStream(file), size: found.size }
+  }
+
+  async delete(taskId: TaskId): Promise<void> {
+    await rm(join(this.#directory, taskId), { recursive: true, force: true })
+  }
+
+  /** One flat file per artifact: the encoded name holds no slash and starts with no dot. */
+  #file(taskId: TaskId, name: string): string {
+    const encoded = encodeURIComponent(name).replace(/^\./, '%2E')
+    if (name === '' || encoded.length > 250 || /[\0\n]/.test(name))
+      throw new RclaudeError('invalid', 'an artifact needs a name of 1 to 250 characters')
+    return join(this.#directory, taskId, encoded)
+  }
+}
+
+const limited = (name: string, bytes: number) =>
+  async function* (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    let total = 0
+    for await (const chunk of source) {
+      total += chunk.length
+      if (total > bytes)
+        throw new RclaudeError(
+          'too_large',
+          `artifact ${name} is larger than the ${formatBytes(Math.max(0, bytes))} it may have`,
+        )
+      yield chunk
+    }
+  }

@@ -1,0 +1,190 @@
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { expect, test } from 'vitest'
+import { openStore } from '../../../gateway/store/sqlite.ts'
+import type { Store } from '../../../gateway/store/store.ts'
+import { type AgentEvent, NO_USAGE } from '../../../protocol/event.ts'
+import { newLaunchId, newTaskId, type TaskId } from '../../../protocol/ids.ts'
+import { TaskSpec } from '../../../protocol/task.ts'
+import { temporaryDirectory } from '../../helpers/temporary.ts'
+
+const openTemporary = () => openStore(join(temporaryDirectory(), 'gateway.db'))
+
+function addTask(
+  store: Store,
+  options: { owner?: string; labels?: Record<string, string>; key?: string } = {},
+): TaskId {
+  const id = newTaskId()
+  const now = new Date().toISOString()
+  store.insertTask({
+    task: {
+      id,
+      owner: options.owner ?? 'alice',
+      spec: TaskSpec.parse({ prompt: 'do it', workspace: { kind: 'none' }, labels: options.labels }),
+      createdAt: now,
+      turns: [{ turn: 1, prompt: 'do it', createdAt: now }],
+      workspace: {},
+      usage: NO_USAGE,
+      lastSeq: 0,
+      state: 'queued',
+      waitingFor: 'launch',
+      since: now,
+    },
+    secrets: undefined,
+    idempotency: options.key === undefined ? undefined : { key: options.key, requestHash: 'h' },
+    events: [{ type: 'state', state: 'queued' }],
+  })
+  return id
+}
+
+function addLaunch(store: Store, taskId: TaskId) {
+  const launchId = newLaunchId()
+  store.insertLaunch({ launchId, taskId, launcher: 'process', joinHash: 'j', createdAt: new Date().toISOString() })
+  return launchId
+}
+
+const said = (agentSeq: number, text: string): AgentEvent => ({
+  agentSeq,
+  at: '2026-01-01T00:00:00.000Z',
+  turn: 1,
+  type: 'warning',
+  message: text,
+})
+
+test('a task comes back as it was stored, after a restart too', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const store = openStore(file)
+  const id = addTask(store)
+  const before = store.getTask(id)
+  store.close()
+  const again = openStore(file)
+  expect(again.getTask(id)).toEqual(before)
+  expect(again.gatewayId).toBe(store.gatewayId)
+  again.close()
+})
+
+test('a change that was decided on an old state is not made', () => {
+  const store = openTemporary()
+  const id = addTask(store)
+  const now = new Date().toISOString()
+  const launch = (launchId = newLaunchId()) =>
+    store.changeTask(id, (task) =>
+      task.state === 'queued' ? { state: { state: 'launching', launchId, since: now } } : undefined,
+    )
+  expect(launch()?.state).toBe('launching')
+  expect(launch()).toBeUndefined()
+  expect(store.getTask(id)?.state).toBe('launching')
+})
+
+test('a decision that throws changes nothing', () => {
+  const store = openTemporary()
+  const id = addTask(store)
+  const before = store.getTask(id)
+  expect(() =>
+    store.changeTask(id, () => {
+      throw new Error('no')
+    }),
+  ).toThrow('no')
+  expect(store.getTask(id)).toEqual(before)
+})
+
+test('events are numbered without holes and published after they are stored', () => {
+  const store = openTemporary()
+  const id = addTask(store)
+  const seen: number[] = []
+  store.onEvents(() => seen.push(store.getTask(id)?.lastSeq ?? 0))
+  store.changeTask(id, () => ({
+    events: [
+      { type: 'warning', message: 'a' },
+      { type: 'warning', message: 'b' },
+    ],
+  }))
+  expect(store.events(id, 0, 10).map((event) => event.seq)).toEqual([1, 2, 3])
+  expect(store.events(id, 2, 10)).toHaveLength(1)
+  expect(seen).toEqual([3])
+})
+
+test('what an agent says twice is stored once', () => {
+  const store = openTemporary()
+  const id = addTask(store)
+  const launchId = addLaunch(store, id)
+  store.recordEvents(launchId, [said(1, 'one'), said(2, 'two')], () => undefined)
+  store.recordEvents(launchId, [said(1, 'one'), said(2, 'two'), said(3, 'three')], () => undefined)
+  const messages = store.events(id, 0, 100).flatMap((event) => (event.type === 'warning' ? [event.message] : []))
+  expect(messages).toEqual(['one', 'two', 'three'])
+  expect(store.lastAgentSeq(launchId)).toBe(3)
+})
+
+test('the same numbers of another placement are other events', () => {
+  const store = openTemporary()
+  const id = addTask(store)
+  store.recordEvents(addLaunch(store, id), [said(1, 'first placement')], () => undefined)
+  store.recordEvents(addLaunch(store, id), [said(1, 'second placement')], () => undefined)
+  expect(store.events(id, 0, 100).filter((event) => event.type === 'warning')).toHaveLength(2)
+})
+
+test('a join code is exchanged once, and the same exchange may be repeated', () => {
+  const store = openTemporary()
+  const launchId = addLaunch(store, addTask(store))
+  expect(store.bindCredential(launchId, 'mine')).toBe(true)
+  expect(store.bindCredential(launchId, 'mine')).toBe(true)
+  expect(store.bindCredential(launchId, 'stolen')).toBe(false)
+})
+
+test('lists page without loss or repetition, by owner, state and label', () => {
+  const store = openTemporary()
+  const ids = Array.from({ length: 7 }, (_, n) => addTask(store, { labels: { n: String(n), all: 'yes' } }))
+  addTask(store, { owner: 'bob' })
+  const seen: TaskId[] = []
+  let cursor: string | undefined
+  do {
+    const page = store.listTasks({ owner: 'alice', limit: 3, cursor })
+    seen.push(...page.tasks.map((task) => task.id))
+    cursor = page.nextCursor
+  } while (cursor !== undefined)
+  expect(seen).toEqual([...ids].reverse())
+  expect(store.listTasks({ limit: 50, label: { name: 'n', value: '4' } }).tasks.map((task) => task.id)).toEqual([
+    ids[4],
+  ])
+  expect(store.listTasks({ limit: 50, label: { name: 'all' } }).tasks).toHaveLength(7)
+  expect(store.listTasks({ limit: 50, state: 'ended' }).tasks).toHaveLength(0)
+  expect(store.listTasks({ limit: 50, state: 'active' }).tasks).toHaveLength(8)
+})
+
+test('an idempotency key belongs to its owner', () => {
+  const store = openTemporary()
+  const id = addTask(store, { key: 'k' })
+  expect(store.findIdempotent('alice', 'k')?.taskId).toBe(id)
+  expect(store.findIdempotent('bob', 'k')).toBeUndefined()
+})
+
+test('deleting a task takes its events, launches and secrets with it and leaves the audit row', () => {
+  const store = openTemporary()
+  const id = addTask(store)
+  const launchId = addLaunch(store, id)
+  store.putSecrets(id, Buffer.from('sealed'))
+  store.insertAudit({
+    at: new Date().toISOString(),
+    user: 'alice',
+    tokenId: 't',
+    address: 'a',
+    action: 'task.create',
+    taskId: id,
+    requestId: 'r',
+  })
+  store.deleteTask(id)
+  expect(store.getTask(id)).toBeUndefined()
+  expect(store.events(id, 0, 10)).toEqual([])
+  expect(store.getLaunch(launchId)).toBeUndefined()
+  expect(store.takeSecrets(id)).toBeUndefined()
+  expect(store.listAudit({ taskId: id, limit: 10 })).toHaveLength(1)
+})
+
+test('a database of a newer gateway is refused and left alone', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  openStore(file).close()
+  const database = new Database(file)
+  database.pragma('user_version = 999')
+  database.close()
+  expect(() => openStore(file)).toThrow(/newer gateway/)
+})

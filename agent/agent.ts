@@ -1,0 +1,146 @@
+/** Builds the agent of one placement: its run, its processes, its files, and the way to the gateway. */
+import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { RunSpec } from '../protocol/run.ts'
+import { serveStreams } from '../tunnel/http.ts'
+import { adapters } from './adapters/registry.ts'
+import { saveArtifacts } from './artifacts.ts'
+import { stayDialled } from './dial.ts'
+import { EventLog } from './events/log.ts'
+import { createAgentServer } from './http/app.ts'
+import { createOfflineSwitch } from './offline.ts'
+import { ProcessService } from './processes/service.ts'
+import { directoriesOf } from './run/environment.ts'
+import { Runner } from './run/runner.ts'
+import type { StopCause } from './run/stop.ts'
+import { Uplink } from './uplink.ts'
+import { createTurnWorkspace } from './workspace/turn-workspace.ts'
+import { Workspace } from './workspace/workspace.ts'
+
+export interface AgentOptions {
+  gatewayUrl: string
+  taskId: string
+  launchId: string
+  joinCode: string
+  /** Root of the placement's folders. */
+  directory: string
+  env: NodeJS.ProcessEnv
+  log(message: string): void
+}
+
+/** Before a run says otherwise. */
+const DEFAULT_MAX_OFFLINE_SECONDS = 3_600
+/** Work that is ended because the gateway is gone or the machine is taken gets this long to save itself. */
+const LAST_WORDS_MS = 20_000
+
+export interface Agent {
+  /** Resolves when the agent has nothing more to do. */
+  done: Promise<void>
+  /** The machine is being taken: save what there is, then end. */
+  drain(cause: StopCause): Promise<void>
+}
+
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const directories = directoriesOf(options.directory)
+  for (const path of Object.values(directories)) await mkdir(path, { recursive: true, mode: 0o700 })
+  const ending = new AbortController()
+  const user = undefined // another user for the work comes with launchers that isolate
+  const base = { own: options.env, directories, taskId: options.taskId, launchId: options.launchId }
+  const uplink = new Uplink()
+  let workspace: Workspace | undefined
+
+  const log = new EventLog({ directory: directories.state })
+  const runner = new Runner({
+    log,
+    base,
+    user,
+    adapterOf: (name) => adapters[name],
+    workspaceOf: (spec, adapter, mask) =>
+      createTurnWorkspace({
+        workspace: workspaceOf(spec),
+        spec,
+        adapter,
+        mask,
+        cwd: directories.work,
+        home: directories.home,
+        sessionDirectory: join(directories.state, 'session'),
+        insist: (action) => uplink.insist(action),
+      }),
+    saveArtifacts: () =>
+      uplink.insist(() => saveArtifacts(directories.artifacts, (...artifact) => uplink.putArtifact(...artifact))),
+    onBegin: (spec) => offline.setLimit(spec.maxOfflineSeconds),
+  })
+  const processes = new ProcessService({
+    directory: join(directories.state, 'processes'),
+    workspace: directories.work,
+    baseEnv: () => runner.environment,
+    user,
+  })
+  const server = createAgentServer({
+    runner,
+    log,
+    processes,
+    workspace: directories.work,
+    user,
+    shutdown: () => void end(),
+    onFault: (error) => options.log(`request failed: ${error instanceof Error ? error.stack : error}`),
+  })
+  const offline = createOfflineSwitch(DEFAULT_MAX_OFFLINE_SECONDS, () => {
+    options.log('no gateway for too long: ending')
+    uplink.abandon()
+    void drain({ outcome: 'interrupted', reason: 'offline', message: 'the gateway was unreachable for too long' })
+  })
+
+  function workspaceOf(spec: RunSpec): Workspace {
+    workspace ??= new Workspace({
+      taskId: options.taskId,
+      work: directories.work,
+      state: join(directories.state, 'git'),
+      user,
+      author: spec.author,
+      forward: (request, response) => uplink.forward(request, response),
+    })
+    return workspace
+  }
+
+  async function end(): Promise<void> {
+    if (ending.signal.aborted) return
+    offline.stop()
+    await processes.close()
+    log.close()
+    uplink.abandon()
+    ending.abort()
+  }
+
+  /** The turn ends with what it has; the gateway reads that and lets us go, or we go when the time is up. */
+  async function drain(cause: StopCause): Promise<void> {
+    if (runner.status.phase === 'idle') return end()
+    runner.stop(cause)
+    const deadline = new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS))
+    await Promise.race([runner.idle(), deadline])
+    if (uplink.isOnline) await Promise.race([once(ending.signal, 'abort'), deadline])
+    await end()
+  }
+
+  const done = stayDialled({
+    ...options,
+    signal: ending.signal,
+    onTunnel(opened) {
+      options.log('connected to the gateway')
+      uplink.use(opened)
+      offline.online()
+      serveStreams(opened, server)
+    },
+    onLost(reason) {
+      options.log(`lost the gateway: ${reason}`)
+      offline.offline()
+    },
+  }).catch(async (error: unknown) => {
+    // The gateway does not know this agent, or no longer wants it: whatever still runs has no owner.
+    uplink.abandon()
+    options.log(`the gateway refuses this agent: ${error instanceof Error ? error.message : error}`)
+    await drain({ outcome: 'interrupted', reason: 'offline', message: 'the gateway refuses this agent' })
+  })
+  return { done, drain }
+}

@@ -1,0 +1,31 @@
+/** Hands the files of $RCLAUDE_ARTIFACTS to the gateway. */
+import { constants } from 'node:fs'
+import { open, readdir } from 'node:fs/promises'
+import { join, relative } from 'node:path'
+import type { Readable } from 'node:stream'
+import { RclaudeError } from '../protocol/errors.ts'
+
+/** Most files that are looked for. */
+const MAX_FILES = 1_000
+
+/** @param put sends one artifact; its name is the path below the folder */
+export async function saveArtifacts(
+  directory: string,
+  put: (name: string, size: number, content: Readable) => Promise<void>,
+): Promise<void> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])
+  // A link could lead to what is not the task's to hand out.
+  const files = entries.filter((entry) => entry.isFile()).slice(0, MAX_FILES)
+  const problems: string[] = []
+  for (const entry of files) {
+    const path = join(entry.parentPath, entry.name)
+    const name = relative(directory, path)
+    try {
+      await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+      await put(name, (await file.stat()).size, file.createReadStream({ autoClose: false }))
+    } catch (error) {
+      problems.push(`${name} (${(error as Error).message})`)
+    }
+  }
+  if (problems.length > 0) throw new RclaudeError('agent_failed', `artifacts were not saved: ${problems.join(', ')}`)
+}

@@ -1,0 +1,88 @@
+/**
+ * What the agent answers on the streams that the gateway opens: the run itself for the gateway alone, and processes,
+ * files and one-shot commands for people, whose requests the gateway forwards with who they are in `rclaude-user`.
+ */
+import { createServer, type Server } from 'node:http'
+import { getRequestListener } from '@hono/node-server'
+import { Hono, type MiddlewareHandler } from 'hono'
+import { z } from 'zod'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { RunSpec } from '../../protocol/run.ts'
+import type { EventLog } from '../events/log.ts'
+import type { WorkUser } from '../processes/child.ts'
+import type { ProcessService } from '../processes/service.ts'
+import type { Runner } from '../run/runner.ts'
+import { attachUpgrade } from './attach.ts'
+import { execRoutes } from './exec.ts'
+import { fileRoutes } from './files.ts'
+import { onProblem, parse, parseBody } from './problem.ts'
+import { processRoutes } from './processes.ts'
+import { type AgentEnv, stream } from './send.ts'
+
+const HEADER_DEADLINE_MS = 10_000
+
+export interface AgentAppOptions {
+  runner: Runner
+  log: EventLog
+  processes: ProcessService
+  /** Root of the workspace. */
+  workspace: string
+  user: WorkUser | undefined
+  /** The gateway has everything: end. */
+  shutdown(): void
+  onFault(error: unknown): void
+}
+
+export function createAgentServer(options: AgentAppOptions): Server {
+  const app = new Hono<AgentEnv>()
+  app.onError(onProblem({ onFault: options.onFault }))
+  app.route('/', runRoutes(options))
+  app.route('/processes', processRoutes(options.processes))
+  app.route('/exec', execRoutes(options.processes))
+  app.route('/files', fileRoutes({ root: options.workspace, owner: options.user }))
+  const server = createServer(
+    { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0 },
+    getRequestListener(app.fetch, { overrideGlobalObjects: false }),
+  )
+  server.on('upgrade', attachUpgrade(options.processes, { onFault: options.onFault }))
+  return server
+}
+
+/** A forwarded request can never mean these: the gateway's route table has none of them, and it would carry a user. */
+const gatewayOnly: MiddlewareHandler = async (c, next) => {
+  if (c.req.header('rclaude-user') !== undefined) throw new RclaudeError('not_found', 'there is nothing here')
+  await next()
+}
+
+function runRoutes({ runner, log, shutdown }: AgentAppOptions): Hono<AgentEnv> {
+  const app = new Hono<AgentEnv>()
+  for (const path of ['/run', '/stop', '/shutdown', '/events']) app.use(path, gatewayOnly)
+  app.get('/run', (c) => c.json(runner.status))
+  app.post('/run', async (c) => {
+    runner.begin(await parseBody(c.req.raw, RunSpec))
+    return c.json(runner.status)
+  })
+  app.post('/stop', async (c) => {
+    const { reason } = await parseBody(c.req.raw, z.object({ reason: z.string() }))
+    runner.stop({ outcome: 'cancelled', reason: 'user', message: reason })
+    return c.json(runner.status)
+  })
+  app.post('/shutdown', (c) => {
+    setImmediate(shutdown) // after the answer
+    return c.json(runner.status)
+  })
+  app.get('/events', (c) => {
+    const { since, follow } = parse('the query', EventsQuery, c.req.query())
+    return stream(c, { 'content-type': 'application/x-ndjson' }, async (answer) => {
+      for await (const lines of log.read(since, { follow: follow === '1', signal: answer.signal }))
+        await answer.write(lines)
+      return undefined
+    })
+  })
+  return app
+}
+
+const EventsQuery = z.object({
+  since: z.coerce.number().int().nonnegative().default(0),
+  follow: z.enum(['0', '1']).default('0'),
+})

@@ -1,0 +1,96 @@
+/**
+ * The attach WebSocket, `rclaude.process.v1`.
+ *
+ *   GET /processes/attach?id=proc_...&spec=BASE64URL(ProcessSpec)   start and attach
+ *   GET /processes/proc_.../attach?stdout=N&stderr=N                attach again, from these offsets on
+ *
+ * Everything that can be refused is refused before the upgrade, as HTTP. Then: `started`; output and gaps in order of
+ * each channel; `exit` after the last byte. Output stops while the client has not acknowledged a window of it. The client
+ * closes the connection; until then it may be waiting for its own output to drain.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { WebSocketServer } from 'ws'
+import { z } from 'zod'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { ProcessId } from '../../protocol/ids.ts'
+import { ATTACH_PROTOCOL, CLOSE_TAKEN_OVER, ProcessSpec, STDIN_WINDOW_BYTES } from '../../protocol/process.ts'
+import type { Attachment, ManagedProcess, Offsets } from '../processes/managed-process.ts'
+import type { ProcessService } from '../processes/service.ts'
+import { AttachSession } from './attach-session.ts'
+import { type ProblemOptions, parse, refuseUpgrade } from './problem.ts'
+
+/** Largest message from a client: standard input comes in pieces of the window at most. */
+const MAX_MESSAGE_BYTES = STDIN_WINDOW_BYTES + 1024
+
+const offset = z.coerce.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER).default(0)
+const StartQuery = z.object({ spec: z.string(), id: ProcessId.optional() })
+const AttachQuery = z.object({ stdout: offset, stderr: offset })
+
+export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+
+/** Serves the two addresses above and answers 404 to every other upgrade. */
+export function attachUpgrade(service: ProcessService, options: ProblemOptions = {}): UpgradeHandler {
+  const webSockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    clientTracking: false,
+    maxPayload: MAX_MESSAGE_BYTES,
+    handleProtocols: () => ATTACH_PROTOCOL,
+  })
+  return (request, socket, head) => {
+    const onEarlyError = () => socket.destroy()
+    socket.on('error', onEarlyError)
+    const accept = async () => {
+      const { process, since, isNew } = await target(service, request)
+      let session: AttachSession | undefined
+      const attachment: Attachment = process.attach(since, () => session?.close(CLOSE_TAKEN_OVER, 'taken over'))
+      const onClose = () => {
+        attachment.detach()
+        if (session === undefined && isNew) void process.stop() // its id was never told: nobody could find it
+      }
+      if (socket.destroyed) return onClose()
+      socket.once('close', onClose)
+      webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+        socket.off('error', onEarlyError)
+        session = new AttachSession({ webSocket, process, since, attachment })
+      })
+    }
+    accept().catch((error: unknown) => refuseUpgrade(socket, error, options))
+  }
+}
+
+interface Target {
+  process: ManagedProcess
+  since: Offsets
+  /** Started just now, under an id that the client does not know. */
+  isNew: boolean
+}
+
+async function target(service: ProcessService, request: IncomingMessage): Promise<Target> {
+  const url = new URL(request.url ?? '/', 'http://agent')
+  const query = Object.fromEntries(url.searchParams)
+  const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
+  if (!offered.includes(ATTACH_PROTOCOL))
+    throw new RclaudeError(
+      'invalid',
+      `attach speaks the WebSocket subprotocol ${ATTACH_PROTOCOL}, which was not offered`,
+    )
+
+  if (url.pathname === '/processes/attach') {
+    const { spec, id } = parse('the query', StartQuery, query)
+    const process = await service.start(parse('spec', ProcessSpec, decodeSpec(spec)), { id, attached: true })
+    return { process, since: { stdout: 0, stderr: 0 }, isNew: id === undefined }
+  }
+  const id = /^\/processes\/([^/]+)\/attach$/.exec(url.pathname)?.[1]
+  if (id === undefined) throw new RclaudeError('not_found', `there is no WebSocket at ${url.pathname}`)
+  return { process: service.get(id), since: parse('the query', AttachQuery, query), isNew: false }
+}
+
+function decodeSpec(text: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(text, 'base64url').toString('utf8'))
+  } catch (error) {
+    throw new RclaudeError('invalid', 'spec is not base64url of JSON', { cause: error })
+  }
+}

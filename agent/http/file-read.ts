@@ -1,0 +1,141 @@
+/** Reading side of `/files`: a regular file with ETag and Range, or a directory as JSON. */
+import { isUtf8 } from 'node:buffer'
+import { type BigIntStats, constants } from 'node:fs'
+import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises'
+import type { Context } from 'hono'
+import { RclaudeError } from '../../protocol/errors.ts'
+import type { DirectoryEntry, DirectoryListing } from '../../protocol/file.ts'
+import { descriptorPath, HAS_PROC, joinBytes, openDirectory, type Place } from './file-tree.ts'
+import { type AgentEnv, stream } from './send.ts'
+
+/** Most entries in one listing. */
+const MAX_ENTRIES = 10_000
+const READ_BYTES = 256 * 1024
+
+/** Changes whenever the content does: a write moves the time, a replacement the inode. */
+export function etagOf(stats: BigIntStats): string {
+  return `"${stats.size}-${stats.mtimeNs}-${stats.ino}"`
+}
+
+export async function answerFile(c: Context<AgentEnv>, place: Place): Promise<Response> {
+  const file = await open(place.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    const stats = await file.stat({ bigint: true })
+    refuseSpecial(stats)
+    if (stats.isDirectory()) throw new RclaudeError('conflict', 'it became a directory meanwhile; try again')
+    return await answerOpenFile(c, file, stats)
+  } finally {
+    await file.close()
+  }
+}
+
+async function answerOpenFile(c: Context<AgentEnv>, file: FileHandle, stats: BigIntStats): Promise<Response> {
+  const etag = etagOf(stats)
+  const size = Number(stats.size)
+  const common = { etag, 'accept-ranges': 'bytes', 'last-modified': stats.mtime.toUTCString() }
+  if (matches(c.req.header('if-none-match'), etag)) return new Response(null, { status: 304, headers: common })
+
+  const range = rangeOf(c, size, etag)
+  if (range === 'unsatisfiable')
+    return new Response(null, { status: 416, headers: { ...common, 'content-range': `bytes */${size}` } })
+  const { from, to, status } = range ?? { from: 0, to: size, status: 200 }
+  const headers = {
+    ...common,
+    'content-type': 'application/octet-stream',
+    'content-length': String(to - from),
+    ...(status === 206 && { 'content-range': `bytes ${from}-${to - 1}/${size}` }),
+  }
+  if (c.req.method === 'HEAD') return new Response(null, { status, headers })
+  return stream(c, headers, (answer) => sendRange(file, from, to, answer), status)
+}
+
+async function sendRange(
+  file: FileHandle,
+  from: number,
+  to: number,
+  answer: { signal: AbortSignal; write(bytes: Buffer): Promise<void> },
+) {
+  for (let at = from; at < to && !answer.signal.aborted; ) {
+    const wanted = Math.min(READ_BYTES, to - at)
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(wanted), 0, wanted, at)
+    if (bytesRead === 0) throw new Error('the file became shorter while it was sent')
+    await answer.write(buffer.subarray(0, bytesRead))
+    at += bytesRead
+  }
+  return undefined
+}
+
+/** True for `*` and for any listed tag; weak ones compare as strong, for ours are. */
+export function matches(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false
+  const tags = header.split(',').map((tag) => tag.trim().replace(/^W\//, ''))
+  return tags.includes('*') || tags.includes(etag)
+}
+
+type Range = { from: number; to: number; status: 206 }
+
+/** One range is served; several, or one that we cannot read, are answered with the whole, as the standard allows. */
+function rangeOf(c: Context<AgentEnv>, size: number, etag: string): Range | 'unsatisfiable' | undefined {
+  const ifRange = c.req.header('if-range')
+  if (ifRange !== undefined && ifRange !== etag) return undefined
+  const match = /^bytes=(\d*)-(\d*)$/.exec(c.req.header('range')?.trim() ?? '')
+  const [, first = '', last = ''] = match ?? []
+  if (first === '' && last === '') return undefined
+  const from = first === '' ? Math.max(0, size - Number(last)) : Number(first)
+  const to = first === '' || last === '' ? size : Math.min(size, Number(last) + 1)
+  if (first !== '' && last !== '' && Number(last) < Number(first)) return undefined
+  return from >= size ? 'unsatisfiable' : { from, to, status: 206 }
+}
+
+export async function listDirectory(place: Place): Promise<DirectoryListing> {
+  const directory = await openDirectory(place.path)
+  try {
+    const path = HAS_PROC ? descriptorPath(directory) : place.path
+    const names = (await readdir(path, { encoding: 'buffer' })).sort(Buffer.compare)
+    const entries: DirectoryEntry[] = []
+    for (const name of names.slice(0, MAX_ENTRIES)) {
+      const entry = await entryOf(path, name)
+      if (entry !== undefined) entries.push(entry)
+    }
+    return { entries, omitted: Math.max(0, names.length - MAX_ENTRIES) }
+  } finally {
+    await directory.close()
+  }
+}
+
+/** Undefined when it vanished meanwhile. */
+async function entryOf(directory: Buffer, name: Buffer): Promise<DirectoryEntry | undefined> {
+  const path = joinBytes(directory, name)
+  try {
+    const stats = await lstat(path, { bigint: true })
+    const type = typeOf(stats)
+    return {
+      name: name.toString('utf8'),
+      ...(!isUtf8(name) && { nameBase64: name.toString('base64') }),
+      type,
+      size: Number(stats.size),
+      mode: modeOf(stats),
+      mtimeMs: Number(stats.mtimeMs),
+      ...(type === 'symlink' && { target: await readlink(path) }),
+    }
+  } catch {
+    return undefined
+  }
+}
+
+/** @throws RclaudeError `unsupported` for what is neither a file nor a directory */
+export function refuseSpecial(stats: BigIntStats): void {
+  const type = typeOf(stats)
+  if (type !== 'file' && type !== 'directory')
+    throw new RclaudeError('unsupported', `it is a ${type}; only regular files and directories can be read and written`)
+}
+
+export const modeOf = (stats: BigIntStats): number => Number(stats.mode) & 0o7777
+
+function typeOf(stats: BigIntStats): DirectoryEntry['type'] {
+  if (stats.isFile()) return 'file'
+  if (stats.isDirectory()) return 'directory'
+  if (stats.isSymbolicLink()) return 'symlink'
+  if (stats.isFIFO()) return 'fifo'
+  return stats.isSocket() ? 'socket' : 'device'
+}

@@ -1,0 +1,37 @@
+/**
+ * The dead-man's switch: an agent whose gateway is gone for good stops its work and exits, so that no orphan costs money.
+ */
+
+export interface OfflineSwitch {
+  online(): void
+  offline(): void
+  setLimit(seconds: number): void
+  stop(): void
+}
+
+/** @param onGone called once, when there was no gateway for as long as the limit says */
+export function createOfflineSwitch(limitSeconds: number, onGone: () => void): OfflineSwitch {
+  let limit = limitSeconds
+  let since: number | undefined = Date.now()
+  let timer: NodeJS.Timeout | undefined
+  const rearm = () => {
+    clearTimeout(timer)
+    if (since !== undefined) timer = setTimeout(onGone, Math.max(0, since + limit * 1000 - Date.now()))
+  }
+  rearm()
+  return {
+    online() {
+      since = undefined
+      rearm()
+    },
+    offline() {
+      since ??= Date.now()
+      rearm()
+    },
+    setLimit(seconds) {
+      limit = seconds
+      rearm()
+    },
+    stop: () => clearTimeout(timer),
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * One child process in a process group of its own, with an end that leaves nothing behind.
+ *
+ * Stopping goes interrupt -> TERM -> KILL, to the whole group. A grandchild that left the group (setsid, a daemon) is
+ * still found: every descendant inherits a marker in its environment, and whoever carries it when the child is gone is
+ * killed as well.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import type { Readable, Writable } from 'node:stream'
+import { findByEnvironment } from '../../host/processes.ts'
+import type { ProcessExit } from '../../protocol/process.ts'
+
+/** Set in every child's environment; its value is unique per child. */
+export const CHILD_MARKER = 'RCLAUDE_CHILD'
+
+/** How long each of interrupt and TERM is given before the next. */
+export const STOP_GRACE_MS = 5_000
+
+/**
+ * What is found may have forked just before it was killed, and a process in the middle of an exec shows no environment
+ * for a moment (on a busy machine one look left 15 of 1,650 alive, two left none), so we look until nothing was there
+ * twice in a row.
+ */
+const SWEEP_QUIET_LOOKS = 2
+const SWEEP_MAX_LOOKS = 50
+const SWEEP_PAUSE_MS = 8
+
+/** The user that the work runs as, when the agent has another one. */
+export interface WorkUser {
+  uid: number
+  gid: number
+}
+
+export interface ChildOptions {
+  argv: readonly string[]
+  cwd: string
+  /** The whole environment; nothing is inherited. */
+  env: Record<string, string>
+  stdin: 'pipe' | 'ignore'
+  user?: WorkUser | undefined
+}
+
+export interface Child {
+  readonly pid: number
+  /** Undefined with `stdin: 'ignore'`. */
+  readonly stdin: Writable | undefined
+  readonly stdout: Readable
+  readonly stderr: Readable
+  /** Settles when the process itself has ended; its output may still be in the pipes. */
+  readonly exited: Promise<ProcessExit>
+  /** Sends to the whole group; false when it is gone. */
+  signal(signal: NodeJS.Signals): boolean
+  /** Ends it and all it left behind; resolves when nothing of it runs. Repeated calls share one stop. */
+  stop(options?: { graceMs?: number; interruptFirst?: boolean }): Promise<ProcessExit>
+  /** Kills what outlived the child. Call it once the child has exited by itself. */
+  sweep(): Promise<void>
+}
+
+/** @throws the spawn error (ENOENT, EACCES, E2BIG ...) */
+export async function startChild(options: ChildOptions): Promise<Child> {
+  const [file, ...args] = options.argv
+  if (file === undefined) throw new TypeError('argv is empty')
+  const marker = randomBytes(12).toString('hex')
+  const child = spawn(file, args, {
+    cwd: options.cwd,
+    env: { ...options.env, [CHILD_MARKER]: marker },
+    stdio: [options.stdin, 'pipe', 'pipe'],
+    detached: true, // a group of its own: signals reach all of it and none of us
+    ...(options.user && { uid: options.user.uid, gid: options.user.gid }),
+  })
+  const pid = await spawned(child)
+  return new RunningChild(child, pid, marker)
+}
+
+function spawned(child: ChildProcess): Promise<number> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('spawn', () => {
+      child.off('error', reject)
+      child.on('error', () => {}) // a failed kill; `exited` tells the rest
+      resolve(child.pid as number)
+    })
+  })
+}
+
+class RunningChild implements Child {
+  readonly pid: number
+  readonly stdin: Writable | undefined
+  readonly stdout: Readable
+  readonly stderr: Readable
+  readonly exited: Promise<ProcessExit>
+  readonly #marker: string
+  #hasExited = false
+  #stopping: Promise<ProcessExit> | undefined
+  #sweeping: Promise<void> | undefined
+
+  constructor(child: ChildProcess, pid: number, marker: string) {
+    this.pid = pid
+    this.#marker = marker
+    this.stdin = child.stdin ?? undefined
+    this.stdin?.on('error', () => {}) // EPIPE: the process closed its input, which is its right
+    this.stdout = child.stdout as Readable
+    this.stderr = child.stderr as Readable
+    this.exited = new Promise((resolve) => {
+      child.once('exit', (code, signal) => {
+        this.#hasExited = true
+        resolve({ code, signal })
+      })
+    })
+  }
+
+  signal(signal: NodeJS.Signals): boolean {
+    return signalGroup(this.pid, signal)
+  }
+
+  stop(options: { graceMs?: number; interruptFirst?: boolean } = {}): Promise<ProcessExit> {
+    this.#stopping ??= this.#stop(options.graceMs ?? STOP_GRACE_MS, options.interruptFirst ?? true)
+    return this.#stopping
+  }
+
+  async #stop(graceMs: number, interruptFirst: boolean): Promise<ProcessExit> {
+    const ladder: NodeJS.Signals[] = interruptFirst ? ['SIGINT', 'SIGTERM'] : ['SIGTERM']
+    for (const signal of ladder) {
+      if (this.#hasExited) break
+      this.signal(signal)
+      await within(graceMs, this.exited)
+    }
+    this.signal('SIGKILL')
+    const exit = await this.exited
+    await this.sweep()
+    return exit
+  }
+
+  sweep(): Promise<void> {
+    this.#sweeping ??= this.#sweep()
+    return this.#sweeping
+  }
+
+  async #sweep(): Promise<void> {
+    this.signal('SIGKILL') // members of the group that outlived its leader
+    for (let look = 0, quiet = 0; look < SWEEP_MAX_LOOKS; look++) {
+      const left = await findByEnvironment(CHILD_MARKER, this.#marker)
+      for (const pid of left) killQuietly(pid)
+      quiet = left.length === 0 ? quiet + 1 : 0
+      if (quiet === SWEEP_QUIET_LOOKS) return
+      await delay(SWEEP_PAUSE_MS)
+    }
+  }
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended meanwhile.
+  }
+}
+
+function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    process.kill(-pid, signal)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Waits for `settled`, at most this long. */
+async function within(ms: number, settled: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const deadline = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms)
+  })
+  await Promise.race([settled, deadline])
+  clearTimeout(timer)
+}
+
+/** Not unref'd: a stop must be carried through even when nothing else keeps the process alive. */
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

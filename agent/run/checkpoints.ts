@@ -1,0 +1,42 @@
+/** Saves what there is on the gateway while a turn works, so that a killed container loses minutes and not the work. */
+import type { TurnOptions } from './turn.ts'
+
+export interface Checkpoints {
+  /** No more; resolves when one that is under way is done. */
+  stop(): Promise<void>
+}
+
+export function startCheckpoints(
+  { spec, workspace, emit }: Pick<TurnOptions, 'spec' | 'workspace' | 'emit'>,
+  sessionId: () => string | undefined,
+): Checkpoints {
+  let running: Promise<void> | undefined
+  let failures = 0
+
+  async function save(): Promise<void> {
+    try {
+      const id = sessionId()
+      const saved = await workspace.checkpoint(id)
+      if (saved?.commit === undefined) return
+      failures = 0
+      const { commit, filesChanged } = saved
+      await emit({ type: 'checkpoint', commit, filesChanged, ...(id !== undefined && { sessionId: id }) })
+    } catch (error) {
+      // Said once until it works again: the next one is tried in any case.
+      if (failures++ === 0)
+        await emit({ type: 'warning', message: `a checkpoint could not be saved: ${(error as Error).message}` })
+    }
+  }
+
+  const timer = setInterval(() => {
+    running ??= save().finally(() => {
+      running = undefined
+    })
+  }, spec.checkpointSeconds * 1000)
+  return {
+    async stop() {
+      clearInterval(timer)
+      await running
+    },
+  }
+}

@@ -1,0 +1,100 @@
+/** The task's work as the gateway directs it: takes turns one after another, tells how it stands, stops on demand. */
+import { RclaudeError } from '../../protocol/errors.ts'
+import type { EventBody, RunResult } from '../../protocol/event.ts'
+import type { RunSpec, RunStatus } from '../../protocol/run.ts'
+import type { Adapter } from '../adapters/adapter.ts'
+import type { EventLog } from '../events/log.ts'
+import type { WorkUser } from '../processes/child.ts'
+import type { TurnWorkspace } from '../workspace/turn-workspace.ts'
+import { type BaseEnvironment, workEnvironment } from './environment.ts'
+import { createMask, type Mask } from './masking.ts'
+import { Stop, type StopCause } from './stop.ts'
+import { runTurn } from './turn.ts'
+
+export interface RunnerOptions {
+  log: EventLog
+  base: BaseEnvironment
+  user: WorkUser | undefined
+  adapterOf(name: RunSpec['agent']): Adapter
+  workspaceOf(spec: RunSpec, adapter: Adapter, mask: Mask): TurnWorkspace
+  saveArtifacts(): Promise<void>
+  onBegin(spec: RunSpec): void
+}
+
+export class Runner {
+  readonly #options: RunnerOptions
+  #spec: RunSpec | undefined
+  #phase: RunStatus['phase'] = 'idle'
+  #result: RunResult | undefined
+  #stop = new Stop()
+  #work: Promise<void> = Promise.resolve()
+
+  constructor(options: RunnerOptions) {
+    this.#options = options
+  }
+
+  get status(): RunStatus {
+    return {
+      turn: this.#spec?.turn ?? 0,
+      phase: this.#phase,
+      ...(this.#result && { result: this.#result }),
+      lastAgentSeq: this.#options.log.lastSeq,
+    }
+  }
+
+  /** The environment of the turn, for processes that people start beside it. */
+  get environment(): Record<string, string> {
+    return workEnvironment(this.#options.base, this.#spec)
+  }
+
+  /** Begins a turn. One that was begun before is left as it is. */
+  begin(spec: RunSpec): void {
+    if (this.#spec !== undefined && spec.turn <= this.#spec.turn) return
+    if (this.#phase === 'working') throw new RclaudeError('conflict', `turn ${this.#spec?.turn} is still working`)
+    const isFirst = this.#spec === undefined
+    // A live placement keeps the secrets it was given; a later turn may add to them.
+    this.#spec = { ...spec, secrets: { ...this.#spec?.secrets, ...spec.secrets } }
+    this.#phase = 'working'
+    this.#result = undefined
+    this.#stop = new Stop()
+    this.#options.onBegin(spec)
+    this.#work = this.#run(this.#spec, isFirst, this.#stop)
+  }
+
+  /** The turn ends as soon as it can, with what it has. */
+  stop(cause: StopCause): void {
+    this.#stop.because(cause)
+  }
+
+  /** Resolves when no turn works. */
+  idle(): Promise<void> {
+    return this.#work
+  }
+
+  async #run(spec: RunSpec, isFirst: boolean, stop: Stop): Promise<void> {
+    const { log, base, user } = this.#options
+    const mask = createMask(spec.secrets)
+    const emit = async (event: EventBody) => {
+      log.append(spec.turn, mask(event))
+      while (!log.hasRoom) await log.changed()
+    }
+    await emit({ type: 'turn_started', prompt: spec.prompt ?? (spec.command ?? []).join(' ') })
+    const adapter = this.#options.adapterOf(spec.agent)
+    const result = await runTurn({
+      spec,
+      adapter,
+      workspace: this.#options.workspaceOf(spec, adapter, mask),
+      isFirst,
+      env: workEnvironment(base, spec),
+      cwd: base.directories.work,
+      home: base.directories.home,
+      user,
+      stop,
+      emit,
+      saveArtifacts: this.#options.saveArtifacts,
+    })
+    this.#result = mask(result)
+    this.#phase = 'finished'
+    await emit({ type: 'turn_ended', result })
+  }
+}

@@ -1,0 +1,56 @@
+/** Ends a turn that takes too long, or that says nothing for too long. */
+import type { Limits } from '../../protocol/task.ts'
+import { formatSeconds } from '../../protocol/units.ts'
+import type { Stop } from './stop.ts'
+
+export interface Watchdog {
+  /** Something happened. */
+  sawEvent(): void
+  /** The part that must show signs of life is over; the time limit goes on. */
+  endIdleWatch(): void
+  stop(): void
+}
+
+export function startWatchdog(limits: Limits, stop: Stop): Watchdog {
+  const { timeoutSeconds, idleSeconds } = limits
+  const deadline =
+    timeoutSeconds === undefined
+      ? undefined
+      : setTimeout(
+          () =>
+            stop.because({
+              outcome: 'timeout',
+              reason: 'max_duration',
+              message: `the time limit of ${formatSeconds(timeoutSeconds)} was reached`,
+            }),
+          timeoutSeconds * 1000,
+        )
+  let idle: NodeJS.Timeout | undefined
+  let isWatching = idleSeconds !== undefined
+  const rearm = () => {
+    clearTimeout(idle)
+    if (!isWatching || idleSeconds === undefined) return
+    idle = setTimeout(
+      () =>
+        stop.because({
+          outcome: 'timeout',
+          reason: 'idle',
+          message: `nothing happened for ${formatSeconds(idleSeconds)}`,
+        }),
+      idleSeconds * 1000,
+    )
+  }
+  rearm()
+  return {
+    sawEvent: rearm,
+    endIdleWatch() {
+      isWatching = false
+      clearTimeout(idle)
+    },
+    stop() {
+      isWatching = false
+      clearTimeout(idle)
+      clearTimeout(deadline)
+    },
+  }
+}

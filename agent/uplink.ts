@@ -1,0 +1,92 @@
+/**
+ * The agent's way to the gateway: the tunnel of the moment, requests up it, and patience while there is none. What must
+ * reach the gateway is tried again when the tunnel broke under it; all of it may safely be done twice.
+ */
+import { EventEmitter, once } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { pipeline } from 'node:stream/promises'
+import { RclaudeError } from '../protocol/errors.ts'
+import { requestOver } from '../tunnel/http.ts'
+import type { Tunnel } from '../tunnel/tunnel.ts'
+
+export class Uplink {
+  readonly #changes = new EventEmitter()
+  readonly #abandoned = new AbortController()
+  #tunnel: Tunnel | undefined
+
+  get isOnline(): boolean {
+    return this.#tunnel?.isClosed === false
+  }
+
+  use(tunnel: Tunnel): void {
+    this.#tunnel = tunnel
+    this.#changes.emit('online')
+  }
+
+  /** There will be no gateway any more: nobody waits for it any longer. */
+  abandon(): void {
+    this.#abandoned.abort()
+  }
+
+  /** Does it, and again on the next tunnel when this one broke meanwhile. */
+  async insist<T>(action: () => Promise<T>): Promise<T> {
+    for (;;) {
+      if (!this.isOnline) await once(this.#changes, 'online', { signal: this.#abandoned.signal })
+      const tunnel = this.#tunnel
+      try {
+        return await action()
+      } catch (error) {
+        if (tunnel === this.#tunnel && tunnel?.isClosed === false) throw error
+      }
+    }
+  }
+
+  /** Sends a request of a local client up the tunnel, and the answer back. */
+  forward(request: IncomingMessage, response: ServerResponse): void {
+    const fail = (error: unknown) => {
+      if (response.headersSent) return void response.destroy()
+      response
+        .writeHead(503, { 'content-type': 'text/plain' })
+        .end(error instanceof Error ? error.message : String(error))
+    }
+    try {
+      const upstream = requestOver(this.#open(), {
+        method: request.method ?? 'GET',
+        path: request.url ?? '/',
+        headers: { ...request.headers, host: 'gateway' },
+      })
+      upstream.once('error', fail)
+      upstream.once('response', (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers)
+        pipeline(answer, response).catch(() => response.destroy())
+      })
+      response.once('close', () => upstream.destroy())
+      pipeline(request, upstream).catch(() => upstream.destroy())
+    } catch (error) {
+      fail(error)
+    }
+  }
+
+  putArtifact(name: string, size: number, content: AsyncIterable<Buffer>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const upstream = requestOver(this.#open(), {
+        method: 'PUT',
+        path: `/artifacts/${encodeURIComponent(name)}`,
+        headers: { host: 'gateway', 'content-length': size, 'content-type': 'application/octet-stream' },
+      })
+      upstream.once('error', reject)
+      upstream.once('response', (answer) => {
+        answer.resume()
+        if (answer.statusCode === 204) resolve()
+        else reject(new Error(`the gateway answered ${answer.statusCode}`))
+      })
+      pipeline(content, upstream).catch(reject)
+    })
+  }
+
+  #open() {
+    if (this.#tunnel === undefined || this.#tunnel.isClosed)
+      throw new RclaudeError('unavailable', 'the gateway is not connected')
+    return this.#tunnel.open()
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * The workspace as a tree, whatever the coding agent did to its own repository: it may have committed, switched branches,
+ * corrupted its index or deleted `.git`. Our index is private and starts from the checkout, so tracked files stay tracked.
+ *
+ * add all that is not ignored -> add what the agent's own repository tracks although it is ignored -> put the files of
+ * nested repositories in as plain files, where git alone would keep only a reference to a commit that nobody has.
+ */
+import { lstat, mkdir, realpath, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { splitNul } from './git.ts'
+import type { Repositories } from './repositories.ts'
+
+/** A nested repository beyond this number, or this deep, is left out with a warning. */
+const MAX_NESTED = 50
+const MAX_DEPTH = 5
+/** Files that the agent's own repository tracks and we do not: forced in, so rarely more than a few. */
+const MAX_FORCED = 10_000
+
+export interface Capture {
+  tree: string
+  warnings: string[]
+}
+
+export async function captureWork(repositories: Repositories, signal?: AbortSignal): Promise<Capture> {
+  const found: Counter = { nested: 0, warnings: [] }
+  const tree = await captureBelow(repositories, repositories.work, 'index', 0, found, signal)
+  return { tree, warnings: found.warnings }
+}
+
+interface Counter {
+  nested: number
+  warnings: string[]
+}
+
+async function captureBelow(
+  repositories: Repositories,
+  top: string,
+  index: string,
+  depth: number,
+  found: Counter,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const run = (args: string[], input?: string, useIndex = index) =>
+    repositories.reading(top, useIndex, args, {
+      signal,
+      ...(input !== undefined && { input: Buffer.from(input, 'latin1') }),
+    })
+  await rm(join(repositories.private, `${index}.lock`), { force: true }) // of a git that was killed
+  const nested = [
+    ...splitNul((await run(['ls-files', '-o', '-z', '--exclude-standard'])).stdout).filter((path) =>
+      path.endsWith('/'),
+    ),
+    ...(await replacedByRepositories(top, run)),
+  ]
+  await addAll(repositories, top, index, nested, found, signal)
+  if (depth === 0) await addForced(repositories, run, signal)
+  if (nested.length === 0) return (await run(['write-tree'])).stdout.trim()
+
+  // On a copy, so that the next capture finds our index as git knows it.
+  const whole = `${index}-whole`
+  await run(['read-tree', (await run(['write-tree'])).stdout.trim()], undefined, whole)
+  for (const path of nested) {
+    if (found.nested >= MAX_NESTED || depth >= MAX_DEPTH) {
+      found.warnings.push(`${shown(path)} is a nested git repository beyond the ${MAX_NESTED} that are saved`)
+      continue
+    }
+    const inner = `nested-${++found.nested}`
+    await rm(join(repositories.private, inner), { force: true })
+    const below = Buffer.concat([Buffer.from(`${top}/`), Buffer.from(path, 'latin1')]).toString()
+    try {
+      const tree = await captureBelow(repositories, below, inner, depth + 1, found, signal)
+      await run(
+        ['rm', '-r', '-f', '-q', '--cached', '--ignore-unmatch', '--', `:(literal)${path.slice(0, -1)}`],
+        undefined,
+        whole,
+      )
+      await run(['read-tree', `--prefix=${Buffer.from(path, 'latin1').toString()}`, tree], undefined, whole)
+    } catch (error) {
+      signal?.throwIfAborted()
+      found.warnings.push(`${shown(path)} is a nested git repository and could not be saved: ${String(error)}`)
+    }
+  }
+  return (await run(['write-tree'], undefined, whole)).stdout.trim()
+}
+
+/** Tracked files in whose place a repository stands now: these are not "others" to git. */
+async function replacedByRepositories(top: string, run: Run): Promise<string[]> {
+  const gone = splitNul(
+    (await run(['diff-files', '-z', '--name-only', '--diff-filter=DT', '--ignore-submodules'])).stdout,
+  )
+  const found: string[] = []
+  for (const path of gone) {
+    const inside = Buffer.concat([Buffer.from(`${top}/`), Buffer.from(`${path}/.git`, 'latin1')])
+    if ((await lstat(inside).catch(() => undefined)) !== undefined) found.push(`${path}/`)
+  }
+  return found
+}
+
+async function addAll(
+  repositories: Repositories,
+  top: string,
+  index: string,
+  nested: readonly string[],
+  found: Counter,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const pathspecs = ['.', ...nested.map((path) => `:(top,exclude,literal)${path.slice(0, -1)}`)]
+  const add = () =>
+    repositories.reading(
+      top,
+      index,
+      ['add', '-A', '--ignore-errors', '--pathspec-from-file=-', '--pathspec-file-nul'],
+      {
+        input: Buffer.from(pathspecs.join('\0'), 'latin1'),
+        answers: [1, 128],
+        signal,
+      },
+    )
+  let added = await add()
+  const empty = /pathspec '\.' did not match/
+  if (added.code !== 0 && !empty.test(added.stderr)) {
+    // An attribute may ask for a conversion that fails (an unknown encoding): then the bytes are taken as they are.
+    const attributes = join(repositories.daemonGit, 'info', 'attributes')
+    await mkdir(join(repositories.daemonGit, 'info'), { recursive: true })
+    await writeFile(attributes, '* -text -ident !eol !working-tree-encoding !filter\n', { mode: 0o644 })
+    try {
+      added = await add()
+    } finally {
+      await rm(attributes, { force: true })
+    }
+  }
+  if (added.code !== 0 && !empty.test(added.stderr))
+    found.warnings.push(`some files could not be read: ${added.stderr.trim().split('\n').slice(0, 3).join('; ')}`)
+}
+
+type Run = (args: string[], input?: string) => Promise<{ stdout: string }>
+
+/** `git add -f` in the workspace says that an ignored file is meant. */
+async function addForced(repositories: Repositories, run: Run, signal?: AbortSignal): Promise<void> {
+  const theirs = await repositories.inWork(['ls-files', '-z'], { answers: [1, 128], signal }).catch(() => undefined)
+  signal?.throwIfAborted()
+  if (theirs === undefined || theirs.code !== 0) return // no repository any more, or a broken index
+  const ours = new Set(splitNul((await run(['ls-files', '-z'])).stdout))
+  const top = await realpath(repositories.work)
+  const forced: string[] = []
+  for (const path of splitNul(theirs.stdout)) {
+    if (ours.has(path) || forced.length >= MAX_FORCED) continue
+    if (await isFileBelow(top, path)) forced.push(path)
+  }
+  if (forced.length > 0)
+    await run(['update-index', '--add', '-z', '--stdin'], forced.map((path) => `${path}\0`).join(''))
+}
+
+async function isFileBelow(top: string, path: string): Promise<boolean> {
+  const parts = path.split('/')
+  if (parts.some((part) => part === '' || part === '.' || part === '..' || /^\.git$/i.test(part))) return false
+  for (let depth = 1; depth <= parts.length; depth++) {
+    const bytes = Buffer.concat([Buffer.from(`${top}/`), Buffer.from(parts.slice(0, depth).join('/'), 'latin1')])
+    const stat = await lstat(bytes).catch(() => undefined)
+    if (stat === undefined) return false
+    if (depth < parts.length ? !stat.isDirectory() : !stat.isFile() && !stat.isSymbolicLink()) return false
+  }
+  return true
+}
+
+const shown = (path: string): string => Buffer.from(path, 'latin1').toString()

@@ -1,0 +1,280 @@
+/**
+ * The workspace of one placement.
+ *
+ * prepare: fetch from the gateway (or clone) -> check out an ordinary repository, branch `work`, for the coding agent.
+ * checkpoint, result: the workspace as a tree -> a commit on top of the snapshot -> push to the gateway. The commit's only
+ * parent is the snapshot, whatever the agent did with branches: the result is a difference of trees.
+ *
+ * Operations run one after the other; each opens the bridge through which git reaches the gateway.
+ */
+
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import type { RequestListener } from 'node:http'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { REFS, type RunWorkspace } from '../../protocol/run.ts'
+import type { WorkUser } from '../processes/child.ts'
+import { captureWork } from './capture.ts'
+import type { Transport } from './git.ts'
+import { type GitBridge, openGitBridge } from './git-bridge.ts'
+import { type ObjectFormat, Repositories } from './repositories.ts'
+import { captureSession, type SessionFiles, writeSession } from './session.ts'
+
+export type { SessionFiles } from './session.ts'
+
+/** Commits of history of a repository that the agent clones. */
+export const CLONE_DEPTH = 50
+const MAX_SUBJECT = 200
+/** Names in daemon.git of what was fetched. */
+const LOCAL = {
+  snapshot: 'refs/rclaude/snapshot',
+  checkout: 'refs/rclaude/checkout',
+  session: 'refs/rclaude/session',
+} as const
+
+export interface WorkspaceOptions {
+  taskId: string
+  /** Where the coding agent works. */
+  work: string
+  /** A directory of the daemon's, outside `work`, that the work user can enter and not write. */
+  state: string
+  user?: WorkUser | undefined
+  author: { name: string; email: string }
+  /** Sends a request for `/git/...` to the gateway and its answer back. */
+  forward: RequestListener
+  now?: () => Date
+}
+
+export interface SaveOptions {
+  /** First line of the commit; the prompt will do. */
+  message: string
+  /** The coding agent's session files, kept as a commit of their own. */
+  session?: SessionFiles | undefined
+  signal?: AbortSignal | undefined
+}
+
+export interface Saved {
+  commit: string
+  filesChanged: number
+  insertions: number
+  deletions: number
+  /** What could not be saved, as sentences for people. */
+  warnings: string[]
+}
+
+/** What outlives the daemon, in `state/prepared.json`. */
+const Prepared = z.object({ snapshot: z.string(), snapshotTree: z.string(), session: z.boolean() })
+type Prepared = z.infer<typeof Prepared>
+
+export class Workspace {
+  readonly #options: WorkspaceOptions
+  readonly #repositories: Repositories
+  #prepared: Prepared | undefined
+  /** What was pushed last, to push nothing twice. */
+  #last: { tree: string; commit: string; sessionTree: string | undefined } | undefined
+  #queue: Promise<unknown> = Promise.resolve()
+
+  constructor(options: WorkspaceOptions) {
+    this.#options = options
+    this.#repositories = new Repositories(options)
+  }
+
+  /** Repeating it in the same placement changes nothing: the work goes on with the files as they are. */
+  async prepare(spec: RunWorkspace, signal?: AbortSignal): Promise<void> {
+    await this.#inTurn(async () => {
+      if (spec.kind === 'none') return await this.#repositories.giveDirectory(this.#options.work)
+      this.#prepared ??= await this.#readPrepared()
+      if (this.#prepared !== undefined) return
+      await this.#clear()
+      const objectFormat = spec.kind === 'git' ? spec.objectFormat : 'sha1'
+      await this.#repositories.init(objectFormat)
+      if (spec.kind === 'git') await this.#fetch(spec, signal)
+      else await this.#clone(spec, signal)
+      await this.#checkOut(objectFormat, spec.kind === 'repo' ? spec.url : undefined, signal)
+      const [snapshot, snapshotTree] = await Promise.all([
+        this.#id(LOCAL.snapshot),
+        this.#id(`${LOCAL.snapshot}^{tree}`),
+      ])
+      this.#prepared = { snapshot, snapshotTree, session: spec.kind === 'git' && spec.session }
+      await writeFile(this.#preparedFile, JSON.stringify(this.#prepared))
+    })
+  }
+
+  /** The commit that the result is compared with; undefined without a workspace. */
+  get snapshot(): string | undefined {
+    return this.#prepared?.snapshot
+  }
+
+  /** Undefined when nothing changed since the last one, or there is no workspace. */
+  async checkpoint(options: SaveOptions): Promise<Saved | undefined> {
+    return await this.#inTurn(async () => {
+      const prepared = this.#prepared
+      if (prepared === undefined) return undefined
+      const { tree, warnings } = await captureWork(this.#repositories, options.signal)
+      const sessionTree = await captureSession(this.#repositories, options.session, options.signal)
+      const sameWork = tree === (this.#last?.tree ?? prepared.snapshotTree)
+      if (sameWork && sessionTree === this.#last?.sessionTree) return undefined
+      const commit = await this.#commit(tree, prepared, options)
+      await this.#push([`+${commit}:${REFS.checkpoint}`, ...(await this.#sessionRefs(sessionTree))], options.signal)
+      this.#last = { tree, commit, sessionTree }
+      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings }
+    })
+  }
+
+  /** Always leaves a result on the gateway: the snapshot itself when no file changed. Undefined without a workspace. */
+  async result(options: SaveOptions): Promise<Saved | undefined> {
+    return await this.#inTurn(async () => {
+      const prepared = this.#prepared
+      if (prepared === undefined) return undefined
+      const { tree, warnings } = await captureWork(this.#repositories, options.signal)
+      const sessionTree = await captureSession(this.#repositories, options.session, options.signal)
+      const commit = await this.#commit(tree, prepared, options)
+      const session = sessionTree === this.#last?.sessionTree ? [] : await this.#sessionRefs(sessionTree)
+      await this.#push([`+${commit}:${REFS.result}`, ...session], options.signal)
+      this.#last = { tree, commit, sessionTree }
+      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings }
+    })
+  }
+
+  /** Writes the saved session files below `directory`; false when there are none. */
+  async restoreSession(directory: string, signal?: AbortSignal): Promise<boolean> {
+    return await this.#inTurn(async () => {
+      if (this.#prepared?.session !== true) return false
+      await writeSession(this.#repositories, await this.#id(`${LOCAL.session}^{tree}`), directory, signal)
+      return true
+    })
+  }
+
+  async #fetch(spec: Extract<RunWorkspace, { kind: 'git' }>, signal?: AbortSignal): Promise<void> {
+    const specs = [`+${spec.snapshot}:${LOCAL.snapshot}`, `+${spec.checkout}:${LOCAL.checkout}`]
+    if (spec.session) specs.push(`+${REFS.session}:${LOCAL.session}`)
+    await this.#overBridge(async ({ url, config }) => {
+      await this.#repositories.daemon([...FETCH, '--update-shallow', url, ...specs], {
+        config,
+        transports: ['http'],
+        signal,
+      })
+    })
+  }
+
+  async #clone(spec: Extract<RunWorkspace, { kind: 'repo' }>, signal?: AbortSignal): Promise<void> {
+    const from = spec.ref ?? 'HEAD'
+    const transports: Transport[] = ['http', 'https', 'file']
+    const options = { transports, answers: [1, 128], signal }
+    const cloned = await this.#repositories.daemon(
+      [...FETCH, `--depth=${CLONE_DEPTH}`, spec.url, `+${from}:${LOCAL.snapshot}`],
+      options,
+    )
+    if (cloned.code !== 0)
+      throw new RclaudeError(
+        'unavailable',
+        `${from} of ${spec.url} could not be cloned: ${cloned.stderr.trim().split('\n').slice(-3).join('; ')}`,
+      )
+    // An annotated tag is peeled: from here on it is a commit.
+    await this.#repositories.daemon(['update-ref', LOCAL.snapshot, await this.#id(`${LOCAL.snapshot}^{commit}`)])
+    await this.#repositories.daemon(['update-ref', LOCAL.checkout, await this.#id(LOCAL.snapshot)])
+    await this.#push([`+${LOCAL.snapshot}:${REFS.snapshot}`], signal)
+  }
+
+  /** As the work user: an ordinary repository with history, on branch `work`, clean. */
+  async #checkOut(objectFormat: ObjectFormat, origin: string | undefined, signal?: AbortSignal): Promise<void> {
+    const { inWork, reading } = bound(this.#repositories)
+    const { work, daemonGit } = this.#repositories
+    await inWork(['init', '-q', '--template=', '-b', 'work', `--object-format=${objectFormat}`], { signal })
+    await inWork([...FETCH, '--update-shallow', '--update-head-ok', daemonGit, `+${LOCAL.checkout}:refs/heads/work`], {
+      transports: ['file'],
+      signal,
+    })
+    await inWork(['reset', '-q', '--hard'], { signal })
+    await inWork(['config', 'user.name', this.#options.author.name])
+    await inWork(['config', 'user.email', this.#options.author.email])
+    if (origin !== undefined) await inWork(['remote', 'add', 'origin', origin])
+    await reading(work, 'index', ['read-tree', await this.#id(`${LOCAL.checkout}^{tree}`)], { signal })
+  }
+
+  async #commit(tree: string, prepared: Prepared, options: SaveOptions): Promise<string> {
+    if (tree === this.#last?.tree) return this.#last.commit
+    if (tree === prepared.snapshotTree) return prepared.snapshot
+    const subject = (options.message.trim().split('\n')[0] ?? '').slice(0, MAX_SUBJECT) || 'Work of the coding agent'
+    return await this.#commitTree(tree, `${subject}\n\nTask: ${this.#options.taskId}\n`, prepared.snapshot)
+  }
+
+  async #commitTree(tree: string, message: string, parent?: string): Promise<string> {
+    const { author, now } = this.#options
+    const date = `@${Math.floor((now?.() ?? new Date()).getTime() / 1_000)} +0000`
+    const env = Object.fromEntries(
+      ['AUTHOR', 'COMMITTER'].flatMap((role) => [
+        [`GIT_${role}_NAME`, author.name],
+        [`GIT_${role}_EMAIL`, author.email],
+        [`GIT_${role}_DATE`, date],
+      ]),
+    )
+    const args = ['commit-tree', tree, ...(parent === undefined ? [] : ['-p', parent])]
+    return (await this.#repositories.daemon(args, { env, input: Buffer.from(message) })).stdout.trim()
+  }
+
+  async #sessionRefs(tree: string | undefined): Promise<string[]> {
+    if (tree === undefined) return []
+    return [`+${await this.#commitTree(tree, `Session files\n\nTask: ${this.#options.taskId}\n`)}:${REFS.session}`]
+  }
+
+  async #push(refspecs: readonly string[], signal?: AbortSignal): Promise<void> {
+    await this.#overBridge(async ({ url, config }) => {
+      await this.#repositories.daemon(['push', '-q', '--atomic', '--no-verify', url, ...refspecs], {
+        config,
+        transports: ['http'],
+        signal,
+      })
+    })
+  }
+
+  async #stat(from: string, to: string, signal?: AbortSignal) {
+    const args = ['diff-tree', '-r', '-M', '--shortstat', '--no-ext-diff', '--no-textconv', from, to]
+    const { stdout } = await this.#repositories.daemon(args, { signal })
+    const count = (pattern: RegExp) => Number(pattern.exec(stdout)?.[1] ?? 0)
+    return {
+      filesChanged: count(/(\d+) files? changed/),
+      insertions: count(/(\d+) insertions?\(\+\)/),
+      deletions: count(/(\d+) deletions?\(-\)/),
+    }
+  }
+
+  async #overBridge(work: (bridge: GitBridge) => Promise<void>): Promise<void> {
+    await using bridge = await openGitBridge(this.#options.forward)
+    await work(bridge)
+  }
+
+  #id = async (revision: string): Promise<string> =>
+    (await this.#repositories.daemon(['rev-parse', '--verify', revision])).stdout.trim()
+
+  get #preparedFile(): string {
+    return join(this.#options.state, 'prepared.json')
+  }
+
+  async #readPrepared(): Promise<Prepared | undefined> {
+    const text = await readFile(this.#preparedFile, 'utf8').catch(() => undefined)
+    return text === undefined ? undefined : Prepared.parse(JSON.parse(text))
+  }
+
+  /** What a preparation that was cut off left behind. */
+  async #clear(): Promise<void> {
+    for (const path of [this.#repositories.daemonGit, this.#repositories.private])
+      await rm(path, { recursive: true, force: true })
+    for (const name of await readdir(this.#options.work).catch(() => []))
+      await rm(join(this.#options.work, name), { recursive: true, force: true })
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#queue.catch(() => {}).then(work)
+    this.#queue = mine
+    return await mine
+  }
+}
+
+const FETCH = ['fetch', '-q', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--no-auto-maintenance']
+
+const bound = (repositories: Repositories) => ({
+  inWork: repositories.inWork.bind(repositories),
+  reading: repositories.reading.bind(repositories),
+})

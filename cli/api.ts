@@ -1,0 +1,114 @@
+/**
+ * Finds the gateway and the token, in this order: --gateway, RCLAUDE_GATEWAY, `rclaude login`, the local gateway. A token
+ * is only ever sent to the gateway that it was given for.
+ */
+import { readFile } from 'node:fs/promises'
+import { type Client, createClient } from '../protocol/client.ts'
+import { RclaudeError } from '../protocol/errors.ts'
+import { VERSION } from '../protocol/version.ts'
+import { ensureLocalGateway, findLocalGateway, hasLocalData } from './local-gateway.ts'
+import { readLogin } from './settings.ts'
+import { variable, type World } from './world.ts'
+
+/** Options that every command takes. */
+export interface Globals {
+  json?: boolean
+  gateway?: string
+  tokenFile?: string
+}
+
+export interface Gateway {
+  client: Client
+  url: string
+  token: string
+  from: 'flag' | 'environment' | 'login' | 'local'
+}
+
+export interface ConnectOptions {
+  /**
+   * A local gateway is started when none is configured and none runs: `always`, only when there is one to be started
+   * `again`, or `never`. RCLAUDE_NO_START=1 makes it `never`.
+   */
+  start?: 'always' | 'again' | 'never'
+  /** Told when one was started. */
+  onStarted?: (message: string) => void
+}
+
+export async function connect(world: World, globals: Globals, options: ConnectOptions = {}): Promise<Gateway> {
+  const named = globals.gateway ?? variable(world, 'RCLAUDE_GATEWAY')
+  const explicitToken = await tokenGiven(world, globals)
+  if (named !== undefined) {
+    const url = gatewayUrl(named)
+    const token = explicitToken ?? (await tokenKnownFor(world, url))
+    if (token === undefined)
+      throw new RclaudeError(
+        'unauthenticated',
+        `no token for ${url}: set RCLAUDE_TOKEN, give --token-file, or run rclaude login ${url}`,
+      )
+    return gateway(url, token, globals.gateway === undefined ? 'environment' : 'flag')
+  }
+  const login = await readLogin(world)
+  if (login !== undefined) return gateway(login.url, explicitToken ?? login.token, 'login')
+  const local = await localGateway(world, options)
+  return gateway(local.url, explicitToken ?? local.token, 'local')
+}
+
+const gateway = (url: string, token: string, from: Gateway['from']): Gateway => ({
+  client: createClient({ baseUrl: url, token, version: VERSION }),
+  url,
+  token,
+  from,
+})
+
+async function localGateway(world: World, options: ConnectOptions) {
+  const start = variable(world, 'RCLAUDE_NO_START') === undefined ? (options.start ?? 'again') : 'never'
+  if (start === 'always' || (start === 'again' && (await hasLocalData(world)))) {
+    const { gateway: local, started } = await ensureLocalGateway(world)
+    if (started) options.onStarted?.(`started a local gateway at ${local.url} (data in ${local.directory})`)
+    return local
+  }
+  const found = await findLocalGateway(world)
+  if (found !== undefined) return found
+  throw new RclaudeError(
+    'unavailable',
+    'no gateway: `rclaude run` and `rclaude gateway start` start a local one, `rclaude login URL` uses one elsewhere',
+  )
+}
+
+/** --token-file, then RCLAUDE_TOKEN. */
+export async function tokenGiven(world: World, globals: Globals): Promise<string | undefined> {
+  if (globals.tokenFile === undefined) return variable(world, 'RCLAUDE_TOKEN')?.trim()
+  let text: string
+  try {
+    text = await readFile(globals.tokenFile, 'utf8')
+  } catch (error) {
+    throw new RclaudeError('invalid', `cannot read the token file: ${(error as Error).message}`)
+  }
+  if (text.trim() === '') throw new RclaudeError('invalid', `the token file ${globals.tokenFile} is empty`)
+  return text.trim()
+}
+
+async function tokenKnownFor(world: World, url: string): Promise<string | undefined> {
+  const login = await readLogin(world)
+  if (login?.url === url) return login.token
+  const local = await findLocalGateway(world)
+  return local?.url === url ? local.token : undefined
+}
+
+/** Without a closing slash. @throws {RclaudeError} for what is no http(s) URL, or one that holds a password */
+export function gatewayUrl(text: string): string {
+  const url = parseUrl(text)
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:'))
+    throw new RclaudeError('invalid', `"${text}" is no gateway: expected a URL like https://rclaude.example.com`)
+  if (url.username !== '' || url.password !== '')
+    throw new RclaudeError('invalid', 'a gateway URL holds no user or password: give the token with --token-file')
+  return `${url.origin}${url.pathname}`.replace(/\/+$/, '')
+}
+
+function parseUrl(text: string): URL | null {
+  try {
+    return new URL(text)
+  } catch {
+    return null
+  }
+}

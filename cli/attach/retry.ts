@@ -1,0 +1,44 @@
+/** When to dial again: full jitter under a ceiling that doubles, until too long went by without a connection. */
+
+export interface RetryPolicy {
+  minMs: number
+  maxMs: number
+  /** Without a connection for this long, we give up. */
+  giveUpMs: number
+}
+
+export const RETRY: RetryPolicy = { minMs: 100, maxMs: 5_000, giveUpMs: 10 * 60_000 }
+
+export class Retries {
+  readonly policy: RetryPolicy
+  readonly #random: () => number
+  readonly #now: () => number
+  #attempt = 0
+  #lostAt = 0
+
+  constructor(policy: RetryPolicy, random: () => number, now: () => number) {
+    this.policy = policy
+    this.#random = random
+    this.#now = now
+  }
+
+  /** Tries since the last connection. */
+  get attempt(): number {
+    return this.#attempt
+  }
+
+  /** A connection came to be. */
+  reset(): void {
+    this.#attempt = 0
+  }
+
+  /** Undefined when it is time to give up. */
+  next(): { attempt: number; delayMs: number } | undefined {
+    const { minMs, maxMs, giveUpMs } = this.policy
+    if (this.#attempt === 0) this.#lostAt = this.#now()
+    if (this.#now() - this.#lostAt > giveUpMs) return undefined
+    const attempt = ++this.#attempt
+    const ceiling = Math.min(maxMs, minMs * 2 ** Math.min(attempt, 20))
+    return { attempt, delayMs: minMs + this.#random() * (ceiling - minMs) }
+  }
+}

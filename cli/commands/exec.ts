@@ -1,0 +1,76 @@
+/** `rclaude exec TASK -- argv`: a process inside a running task, as if it ran here. */
+import type { Command } from 'commander'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { ProcessInfo, type ProcessSpecInput } from '../../protocol/process.ts'
+import { routes } from '../../protocol/routes.ts'
+import type { Gateway } from '../api.ts'
+import { act, collect, duration, type Invocation, newCommand } from '../command.ts'
+import { processSession } from '../process-session.ts'
+import { findTask } from '../task-name.ts'
+import { parseEnv } from '../variables.ts'
+import type { World } from '../world.ts'
+
+interface ExecOptions {
+  interactive?: boolean
+  workdir?: string
+  env?: string[]
+  detach?: boolean
+  timeout?: number
+}
+
+/** What goes into the URL of the first connection; more than this, or any variable, goes into a request body. */
+const MAX_URL_SPEC = 4_096
+
+export function define(world: World): Command {
+  return newCommand('exec', 'run a process inside a running task', [
+    'rclaude exec @last -- npm test',
+    'tar c src | rclaude exec -i k3m -- tar x',
+    'rclaude exec --detach k3m -- npm start',
+  ])
+    .argument('<task>', 'id, beginning of an id, or @last')
+    .argument('[command...]', 'what to run; after -- so that its options are its own')
+    .usage('[options] <task> -- command...')
+    .option('-i, --interactive', 'pass standard input on')
+    .option('-w, --workdir <dir>', 'relative to the workspace')
+    .option('-e, --env <name[=value]>', 'set a variable, or pass yours on', collect)
+    .option('-d, --detach', 'print the id of the process and leave')
+    .option('--timeout <duration>', 'end it after so long', duration)
+    .action(act(world, exec))
+}
+
+async function exec(invocation: Invocation, name: string, words: string[], options: ExecOptions): Promise<number> {
+  const { world, out } = invocation
+  const argv = [...words, ...(world.afterDashes ?? [])]
+  if (argv.length === 0) throw new RclaudeError('invalid', `what is to run? rclaude exec ${name} -- ls -la`)
+  if (options.detach === true && options.interactive === true)
+    throw new RclaudeError('invalid', '--detach and --interactive contradict each other')
+  const spec: ProcessSpecInput = {
+    argv,
+    env: parseEnv(options.env ?? [], world.env),
+    stdin: options.interactive === true,
+    detached: options.detach === true,
+    ...(options.workdir !== undefined && { cwd: options.workdir }),
+    ...(options.timeout !== undefined && { timeoutSeconds: options.timeout }),
+  }
+  const gateway = await invocation.connect()
+  const taskId = await findTask(gateway.client, name)
+  if (options.detach === true) {
+    const started = await start(gateway, taskId, spec)
+    await out.line(out.json ? JSON.stringify(started) : started.id)
+    return 0
+  }
+  const stdin = options.interactive === true
+  if (Object.keys(spec.env ?? {}).length === 0 && JSON.stringify(spec).length <= MAX_URL_SPEC)
+    return processSession(world, gateway, out, { taskId, spec, stdin })
+  const { id: processId } = await start(gateway, taskId, spec)
+  return processSession(world, gateway, out, { taskId, processId, stdin })
+}
+
+async function start({ client }: Gateway, taskId: string, spec: ProcessSpecInput): Promise<ProcessInfo> {
+  const response = await client.raw(routes.startProcess, {
+    params: { taskId },
+    rawBody: JSON.stringify(spec),
+    headers: { 'content-type': 'application/json' },
+  })
+  return ProcessInfo.parse(await response.json())
+}

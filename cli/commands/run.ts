@@ -1,0 +1,217 @@
+/**
+ * `rclaude run`: credentials and consent first, then snapshot -> create the task -> push -> watch. Nothing is launched
+ * before all that could stop it was looked at, and from the push on the task needs this program no more.
+ */
+import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { type Command, Option } from 'commander'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { routes } from '../../protocol/routes.ts'
+import type { CreateTaskInput, Task } from '../../protocol/task.ts'
+import type { Gateway } from '../api.ts'
+import { act, amount, collect, duration, type Invocation, newCommand, wholeNumber } from '../command.ts'
+import { isUnsandboxed, requireConsent } from '../consent.ts'
+import { requireModelAccess } from '../credentials.ts'
+import { readAll } from '../prompt.ts'
+import { openView, type RunView } from '../run-view.ts'
+import { AGENTS, PERMISSION_MODES, type RunOptions, readWork, taskRequest } from '../task-request.ts'
+import { parseSecrets } from '../variables.ts'
+import { watch } from '../watch.ts'
+import { pushSnapshot } from '../workspace/push.ts'
+import { type Snapshot, takeSnapshot } from '../workspace/snapshot.ts'
+import type { World } from '../world.ts'
+
+const CREATE_TRIES = 4
+const CREATE_WAIT_MS = 1_000
+
+export function define(world: World): Command {
+  return newCommand('run', 'run a coding agent, or a command, as a task', [
+    'rclaude run "fix the failing test" --check "npm test"',
+    'rclaude run -f prompt.md --budget 2.50 --timeout 30m',
+    'git diff | rclaude run - --no-workspace',
+    'rclaude run --detach --label nightly "update the dependencies"',
+    'rclaude run -- npm test',
+  ])
+    .argument('[prompt]', 'what to do; - reads it from standard input')
+    .usage('[options] [prompt] [-- command...]')
+    .option('-f, --file <file>', 'read the prompt from a file')
+    .addOption(new Option('--agent <name>', 'who does it').choices(AGENTS))
+    .option('--model <name>', 'model that the coding agent uses')
+    .addOption(new Option('--permission-mode <mode>', 'what it may do without asking').choices(PERMISSION_MODES))
+    .option('--timeout <duration>', 'end it after so long', duration)
+    .option('--idle <duration>', 'end it when nothing happens for so long', duration)
+    .option('--budget <usd>', 'end it when it has cost so much', amount)
+    .option('--max-turns <n>', 'end it after so many model turns', wholeNumber)
+    .option('--check <command>', 'shell command that says whether the result is good')
+    .option('--setup <command>', 'shell command that prepares the workspace')
+    .option('-e, --env <name[=value]>', 'set a variable, or pass yours on', collect)
+    .option('--secret <name>', 'from your environment; NAME=@FILE from a file, NAME=- from standard input', collect)
+    .option('-l, --label <name[=value]>', 'to find the task by', collect)
+    .option('-d, --detach', 'print the id of the task and leave')
+    .option('--keep <duration>', 'keep the machine so long after the work is done', duration)
+    .option('--no-workspace', 'start in an empty folder')
+    .option('--repo <url>', 'clone this instead of sending your working tree')
+    .option('--ref <ref>', 'branch, tag or commit of --repo')
+    .option('--launcher <name>', 'where it runs')
+    .option('--depth <n>', 'commits of history to send', wholeNumber)
+    .option('-C, --directory <dir>', 'send this folder instead of the present one')
+    .option('--unsandboxed', 'agree, for this call, that the task runs unsandboxed on this machine')
+    .action(act(world, run))
+}
+
+async function run(invocation: Invocation, prompt: string | undefined, options: RunOptions): Promise<number> {
+  const { world, globals } = invocation
+  checkSources(options)
+  const stdin = onceOnly(() => readAll(world.stdin))
+  const work = await readWork(prompt, options, world.afterDashes, stdin)
+  const secrets = await parseSecrets(options.secret ?? [], { env: world.env, readStdin: stdin })
+
+  const gateway = await invocation.connect({ start: 'always' })
+  const info = await gateway.client.call(routes.info)
+  const model = requireModelAccess(world, work.agent, info, secrets)
+  if (isUnsandboxed(info, options.launcher)) await requireConsent(world, options)
+
+  const view = openView(world, {
+    json: globals.json === true && options.detach !== true,
+    stream: options.detach === true ? world.stderr : world.stdout,
+  })
+  const finish = (workspace: CreateTaskInput['workspace']): CreateTaskInput => {
+    const request = taskRequest(work, options, workspace, world.env)
+    return { ...request, env: { ...model.env, ...request.env }, secrets: { ...model.secrets, ...secrets } }
+  }
+  const task = await closing(view, () => submit(invocation, gateway, view, options, finish))
+  if (options.detach === true) {
+    await view.close()
+    await invocation.out.line(globals.json === true ? JSON.stringify({ type: 'task', task }) : task.id)
+    return 0
+  }
+  return watch(world, gateway, task.id, view, { unasked: 'stop' })
+}
+
+function checkSources(options: RunOptions): void {
+  if (options.ref !== undefined && options.repo === undefined)
+    throw new RclaudeError('invalid', '--ref says which part of --repo to clone: give --repo URL too')
+  if (options.repo !== undefined && !options.workspace)
+    throw new RclaudeError('invalid', '--repo and --no-workspace contradict each other')
+}
+
+/** Creates the task and gives it its files. */
+async function submit(
+  { world }: Invocation,
+  gateway: Gateway,
+  view: RunView,
+  options: RunOptions,
+  finish: (workspace: CreateTaskInput['workspace']) => CreateTaskInput,
+): Promise<Task> {
+  if (!options.workspace) return create(gateway, finish({ kind: 'none' }))
+  if (options.repo !== undefined) {
+    const { repo, ref } = options
+    return create(gateway, finish({ kind: 'repo', url: repo, ...(ref !== undefined && { ref }) }))
+  }
+  const interrupted = new AbortController()
+  const onSignal = () =>
+    interrupted.abort(
+      new RclaudeError('unavailable', 'interrupted before the task had its files; nothing was launched'),
+    )
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
+  try {
+    const { signal } = interrupted
+    await using snapshot = await snapshotStep(world, view, options, signal)
+    const { objectFormat, project } = snapshot
+    const task = await create(gateway, finish({ kind: 'snapshot', objectFormat, project }), signal)
+    await pushStep(gateway, view, task, snapshot, signal)
+    return task
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
+  }
+}
+
+async function snapshotStep(world: World, view: RunView, options: RunOptions, signal: AbortSignal): Promise<Snapshot> {
+  const folder = resolve(world.cwd, options.directory ?? '.')
+  if ((folder === world.home || folder === '/') && !existsSync(join(folder, '.git')))
+    throw new RclaudeError(
+      'invalid',
+      `${folder} is no project: go to the folder that the task is about, name it with -C, or say --no-workspace`,
+    )
+  const step = view.step('snapshot')
+  try {
+    const snapshot = await takeSnapshot(folder, {
+      signal,
+      ...(options.depth !== undefined && { depth: options.depth }),
+    })
+    await step.done(
+      `${snapshot.commit.slice(0, 7)}${snapshot.base !== undefined && snapshot.dirty ? ' with your uncommitted changes' : ''}`,
+    )
+    for (const warning of snapshot.warnings) await view.warn(warning)
+    return snapshot
+  } catch (error) {
+    await step.failed()
+    throw error
+  }
+}
+
+async function pushStep(
+  gateway: Gateway,
+  view: RunView,
+  task: Task,
+  snapshot: Snapshot,
+  signal: AbortSignal,
+): Promise<void> {
+  const step = view.step('upload')
+  let sent: string | undefined
+  try {
+    const remote = { gateway: gateway.url, token: gateway.token, taskId: task.id }
+    await pushSnapshot(snapshot, remote, {
+      signal,
+      onProgress: ({ phase, percent, bytesText }) => {
+        if (phase === 'Writing objects') sent = bytesText?.split(' | ')[0] ?? sent
+        step.progress(`${phase.toLowerCase()} ${percent}%${bytesText === undefined ? '' : `, ${bytesText}`}`)
+      },
+    })
+    await step.done(sent)
+  } catch (error) {
+    await step.failed()
+    await abandon(gateway, task)
+    throw error
+  }
+}
+
+/** A task that will never get its files is not left waiting for them. */
+async function abandon({ client }: Gateway, task: Task): Promise<void> {
+  await client
+    .call(routes.stopTask, { params: { taskId: task.id }, body: { reason: 'its workspace could not be sent' } })
+    .catch(() => {}) // the gateway gives it up by itself at its deadline; the first error is the one to tell
+}
+
+/** The key makes a repeated request answer with the same task, so a lost answer is no second task. */
+async function create({ client }: Gateway, body: CreateTaskInput, signal?: AbortSignal): Promise<Task> {
+  const headers = { 'idempotency-key': randomUUID() }
+  for (let tries = 1; ; tries++) {
+    try {
+      return await client.call(routes.createTask, { body, headers, ...(signal && { signal }) })
+    } catch (error) {
+      const isPassing = error instanceof RclaudeError && error.code === 'unavailable'
+      if (!isPassing || tries === CREATE_TRIES) throw error
+      await pause(Math.random() * CREATE_WAIT_MS * tries, undefined, { signal })
+    }
+  }
+}
+
+async function closing<Value>(view: RunView, work: () => Promise<Value>): Promise<Value> {
+  try {
+    return await work()
+  } catch (error) {
+    await view.close()
+    throw error
+  }
+}
+
+function onceOnly<Value>(work: () => Promise<Value>): () => Promise<Value> {
+  let result: Promise<Value> | undefined
+  return () => {
+    result ??= work()
+    return result
+  }
+}

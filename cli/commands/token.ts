@@ -1,0 +1,87 @@
+/** `rclaude token create|ls|revoke`, for administrators of a gateway. */
+import { type Command, Option } from 'commander'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { TokenId } from '../../protocol/ids.ts'
+import { ROLES, type Role } from '../../protocol/route.ts'
+import { routes, type Token } from '../../protocol/routes.ts'
+import { act, duration, type Invocation, newCommand } from '../command.ts'
+import { roughly } from '../times.ts'
+import type { World } from '../world.ts'
+
+interface CreateOptions {
+  user: string
+  role: Role
+  expires?: number
+}
+
+export function define(world: World): Command {
+  const create = newCommand('create', 'make a token; its value is printed once and kept nowhere', [
+    'rclaude token create laptop --user ana --role member --expires 90d > token.txt',
+  ])
+    .argument('<name>', 'what it is for')
+    .requiredOption('--user <name>', 'whose it is')
+    .addOption(new Option('--role <role>', 'what it may do').choices(ROLES).default('member'))
+    .option('--expires <duration>', 'ends after so long', duration)
+    .action(act(world, createToken))
+  const revoke = newCommand('revoke', 'revoke a token and close its connections')
+    .argument('<id>', 'as token ls shows it')
+    .action(act(world, revokeToken))
+  return newCommand('token', 'make, list and revoke tokens')
+    .addCommand(create)
+    .addCommand(newCommand('ls', 'list tokens, without their values').action(act(world, list)))
+    .addCommand(revoke)
+}
+
+async function createToken(invocation: Invocation, name: string, options: CreateOptions): Promise<undefined> {
+  const { out } = invocation
+  const { client } = await invocation.connect()
+  const body = {
+    name,
+    user: options.user,
+    role: options.role,
+    ...(options.expires !== undefined && { expiresInSeconds: Math.ceil(options.expires) }),
+  }
+  const { token, secret } = await client.call(routes.createToken, { body })
+  if (out.json) return void (await out.data({ token, secret }))
+  out.note(
+    `made ${token.id} for ${token.user} (${token.role})${token.expiresAt === undefined ? '' : `, until ${token.expiresAt}`}:`,
+  )
+  await out.line(secret)
+}
+
+async function list(invocation: Invocation): Promise<undefined> {
+  const { out } = invocation
+  const { client } = await invocation.connect()
+  const { tokens } = await client.call(routes.listTokens)
+  if (out.json) return void (await out.data({ tokens }))
+  const nowMs = Date.now()
+  const columns = ['ID', 'USER', 'ROLE', 'STATE', 'LAST USED', 'NAME'].map((title) => ({ title }))
+  await out.table(
+    columns,
+    tokens.map((token) => [
+      token.id,
+      token.user,
+      token.role,
+      stateOf(token, nowMs),
+      token.lastUsedAt === undefined ? 'never' : `${roughly((nowMs - Date.parse(token.lastUsedAt)) / 1000)} ago`,
+      token.name,
+    ]),
+  )
+}
+
+function stateOf(token: Token, nowMs: number): string {
+  if (token.revokedAt !== undefined) return 'revoked'
+  if (token.expiresAt === undefined) return 'valid'
+  const leftSeconds = (Date.parse(token.expiresAt) - nowMs) / 1000
+  return leftSeconds <= 0 ? 'expired' : `valid for ${roughly(leftSeconds)}`
+}
+
+async function revokeToken(invocation: Invocation, id: string): Promise<undefined> {
+  const { out } = invocation
+  const tokenId = TokenId.safeParse(id)
+  if (!tokenId.success) throw new RclaudeError('invalid', `"${id}" is no id of a token; see rclaude token ls`)
+  const { client } = await invocation.connect()
+  await client.call(routes.revokeToken, { params: { tokenId: tokenId.data } })
+  if (out.json) return void (await out.data({ revoked: tokenId.data }))
+  await out.line(`revoked ${tokenId.data}`)
+}

@@ -1,0 +1,39 @@
+/** What a failure looks like: one line on stderr and an exit code, never a stack unless RCLAUDE_DEBUG asks for it. */
+import { CommanderError } from 'commander'
+import { EXIT_CODES, exitCodeOf, RclaudeError } from '../protocol/errors.ts'
+import { neutralise } from './neutralise.ts'
+import { variable, type World } from './world.ts'
+
+/** @returns the exit code */
+export function reportFailure(world: Pick<World, 'stderr' | 'env'>, error: unknown): number {
+  if (error instanceof CommanderError) return exitCodeOfUsage(error) // commander has printed it
+  const { message, requestId } = wordsOf(error)
+  const suffix = requestId === undefined ? '' : ` (request ${requestId})`
+  world.stderr.write(`rclaude: ${neutralise(message)}${suffix}\n`)
+  if (variable(world, 'RCLAUDE_DEBUG') !== undefined) world.stderr.write(`${stackOf(error)}\n`)
+  return failureCode(error)
+}
+
+/** Conflicts and missing credentials are answers that scripts tell apart from faults of ours. */
+function failureCode(error: unknown): number {
+  if (error instanceof RclaudeError && error.code === 'conflict') return EXIT_CODES.conflict
+  if (error instanceof RclaudeError && error.code === 'model_auth_missing') return EXIT_CODES.usage
+  return exitCodeOf(error)
+}
+
+function exitCodeOfUsage(error: CommanderError): number {
+  return error.code === 'commander.helpDisplayed' || error.code === 'commander.version' ? 0 : EXIT_CODES.usage
+}
+
+function wordsOf(error: unknown): { message: string; requestId?: string | undefined } {
+  if (!(error instanceof RclaudeError)) return { message: error instanceof Error ? error.message : String(error) }
+  const [first, ...more] = error.issues ?? []
+  const others = first === undefined ? [] : more.map(({ path, message }) => `\n  ${path}: ${message}`)
+  return { message: error.message + others.join(''), requestId: error.requestId }
+}
+
+function stackOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const cause = error.cause === undefined ? '' : `\ncaused by ${stackOf(error.cause)}`
+  return `${error.stack ?? error.message}${cause}`
+}

@@ -1,0 +1,62 @@
+/** One process of a task on this terminal: bytes as they are, signals passed on, its exit code ours. */
+import { constants } from 'node:os'
+import type { ProcessId } from '../protocol/ids.ts'
+import { exitCodeOfProcess, type ProcessSpecInput } from '../protocol/process.ts'
+import type { Gateway } from './api.ts'
+import { startAttach } from './attach/attach.ts'
+import { attachPath } from './attach/path.ts'
+import type { Output } from './output.ts'
+import type { World } from './world.ts'
+
+const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+/** So many of them, and we leave although the process has not ended. */
+const PATIENCE = 3
+
+export interface SessionOptions {
+  taskId: string
+  /** To start one. */
+  spec?: ProcessSpecInput
+  /** To take up one that is there. */
+  processId?: ProcessId
+  stdin: boolean
+}
+
+/** @returns the process's exit code */
+export async function processSession(
+  world: World,
+  gateway: Gateway,
+  out: Output,
+  options: SessionOptions,
+): Promise<number> {
+  const base = `${gateway.url.replace(/^http/, 'ws')}/v1/tasks/${options.taskId}`
+  const leaving = new AbortController()
+  const attached = startAttach({
+    connect: (point) => ({ url: base + attachPath(point, options.spec), headers: gateway.client.headers }),
+    ...(options.processId !== undefined && { processId: options.processId }),
+    ...(options.stdin && { stdin: world.stdin }),
+    stdout: world.stdout,
+    stderr: world.stderr,
+    signal: leaving.signal,
+    onGap: ({ channel, from, to }) =>
+      out.note(`rclaude: bytes ${from} to ${to} of ${channel} are lost: a quota was reached`),
+    onError: ({ message }) => out.note(`rclaude: ${message}`),
+  })
+  let signals = 0
+  let last: NodeJS.Signals = 'SIGINT'
+  const forward = (name: NodeJS.Signals) => {
+    last = name
+    signals++
+    if (signals < PATIENCE) attached.signal(name)
+    else leaving.abort()
+  }
+  for (const name of FORWARDED) process.on(name, forward)
+  try {
+    return exitCodeOfProcess(await attached.exit, constants.signals)
+  } catch (error) {
+    if (!leaving.signal.aborted) throw error
+    out.note(`rclaude: left; the process may still run: rclaude attach ${options.taskId}/${attached.processId}`)
+    return 128 + constants.signals[last]
+  } finally {
+    for (const name of FORWARDED) process.off(name, forward)
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * The command line. The table below knows every command by name and summary; only the one that is called is loaded.
+ * Help and completion need more, and load it then.
+ */
+import { Command } from 'commander'
+import { VERSION } from '../protocol/version.ts'
+import { type Define, withGlobals } from './command.ts'
+import { exitCodesText } from './exit-codes.ts'
+import { reportFailure } from './failure.ts'
+import { write } from './output.ts'
+import type { World } from './world.ts'
+
+interface Entry {
+  summary: string
+  load(): Promise<{ define: Define }>
+}
+
+/** In the order in which help lists them. */
+export const COMMANDS: Record<string, Entry> = {
+  init: {
+    summary: 'set up: check git and credentials, find or start a gateway',
+    load: () => import('./commands/init.ts'),
+  },
+  run: { summary: 'run a coding agent, or a command, as a task', load: () => import('./commands/run.ts') },
+  ps: { summary: 'list tasks', load: () => import('./commands/ps.ts') },
+  show: { summary: 'show everything about a task', load: () => import('./commands/show.ts') },
+  logs: { summary: 'print what a task did and said', load: () => import('./commands/logs.ts') },
+  attach: { summary: 'watch a task, or take up a process in it', load: () => import('./commands/attach.ts') },
+  exec: { summary: 'run a process inside a running task', load: () => import('./commands/exec.ts') },
+  diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
+  pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
+  apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },
+  retry: { summary: 'start the same work again as a new task', load: () => import('./commands/retry.ts') },
+  continue: { summary: 'give a task another prompt', load: () => import('./commands/continue.ts') },
+  stop: { summary: 'stop tasks; what they did is saved', load: () => import('./commands/stop.ts') },
+  rm: { summary: 'delete tasks with all they left', load: () => import('./commands/rm.ts') },
+  login: { summary: 'use a gateway elsewhere', load: () => import('./commands/login.ts') },
+  gateway: { summary: 'start, look at or stop the local gateway', load: () => import('./commands/gateway.ts') },
+  token: { summary: 'make, list and revoke tokens', load: () => import('./commands/token.ts') },
+  audit: { summary: 'who did what', load: () => import('./commands/audit.ts') },
+  doctor: { summary: 'check that everything needed is there', load: () => import('./commands/doctor.ts') },
+  completion: { summary: 'print a completion script for your shell', load: () => import('./commands/completion.ts') },
+}
+
+/** Their own command line ends at `--`; what follows is another program's. */
+const TAKES_COMMAND = new Set(['run', 'exec'])
+const GLOBALS_WITH_VALUE = new Set(['--gateway', '--token-file'])
+
+/** @returns the exit code */
+export async function runProgram(world: World): Promise<number> {
+  try {
+    const called = commandIn(world.argv)
+    const program = await buildProgram(world, called === 'help' ? 'all' : called)
+    const dashes = called !== undefined && TAKES_COMMAND.has(called) ? world.argv.indexOf('--') : -1
+    if (dashes >= 0) world.afterDashes = world.argv.slice(dashes + 1)
+    await program.parseAsync(dashes >= 0 ? world.argv.slice(0, dashes) : world.argv, { from: 'user' })
+    return world.exitCode
+  } catch (error) {
+    return reportFailure(world, error)
+  }
+}
+
+/** With `all` every command is there in full, otherwise only the one that is named; the others are known by name. */
+export async function buildProgram(world: World, which: string | undefined): Promise<Command> {
+  const program = configure(
+    withGlobals(new Command('rclaude'))
+      .description('Run coding agents as tasks on machines that come and go: watch live, step in, get back a patch.')
+      .usage('[options] <command>')
+      .version(VERSION, '-V, --version', 'print the version')
+      .enablePositionalOptions()
+      .helpCommand(false)
+      .addHelpText('after', '\nMore: rclaude help COMMAND, rclaude help exit-codes'),
+    world,
+  )
+  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+    const isNeeded = which === 'all' || which === name
+    const command = isNeeded ? (await load()).define(world) : new Command(name).summary(summary)
+    program.addCommand(configure(command, world))
+  }
+  program.addCommand(configure(helpCommand(program, world), world))
+  return program
+}
+
+function helpCommand(program: Command, world: World): Command {
+  return new Command('help')
+    .summary('help for a command, or exit-codes')
+    .argument('[topic]')
+    .action(async (topic: string | undefined) => {
+      if (topic === undefined) return program.outputHelp()
+      if (topic === 'exit-codes') return write(world.stdout, `${exitCodesText()}\n`)
+      const command = program.commands.find((one) => one.name() === topic)
+      if (command === undefined) return program.error(`error: no help for '${topic}'`)
+      command.outputHelp()
+    })
+}
+
+/** Commander does not hand its settings down to commands that were made elsewhere. */
+function configure(command: Command, world: World): Command {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => void world.stdout.write(text),
+    writeErr: (text) => void world.stderr.write(text),
+    outputError: (text, print) => print(`rclaude: ${text.replace(/^error: /, '')}`),
+  })
+  command.showHelpAfterError(`(see ${pathOf(command)} --help)`)
+  for (const child of command.commands) configure(child, world)
+  return command
+}
+
+function pathOf(command: Command): string {
+  if (command.name() === 'rclaude') return 'rclaude'
+  return `${command.parent === null ? 'rclaude' : pathOf(command.parent)} ${command.name()}`
+}
+
+/** The first word that is neither an option nor the value of one. */
+function commandIn(argv: readonly string[]): string | undefined {
+  for (let at = 0; at < argv.length; at++) {
+    const word = argv[at] ?? ''
+    if (word === '--') return undefined
+    if (!word.startsWith('-')) return word
+    if (GLOBALS_WITH_VALUE.has(word)) at++
+  }
+  return undefined
+}

@@ -1,0 +1,98 @@
+/**
+ * `--env` and `--secret`. A secret's value never stands on the command line, where every user of the machine can read it:
+ * it comes from the environment, a file or standard input.
+ */
+import { readFile } from 'node:fs/promises'
+import { RclaudeError } from '../protocol/errors.ts'
+
+const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/
+
+/** `NAME=value`, or `NAME` for the value that it has here. */
+export function parseEnv(options: readonly string[], env: NodeJS.ProcessEnv): Record<string, string> {
+  return Object.fromEntries(
+    options.map((option) => {
+      const [name, value] = split(option, '--env')
+      const found = value ?? env[name]
+      if (found === undefined)
+        throw new RclaudeError('invalid', `--env ${name}: this environment has no ${name}; give --env ${name}=VALUE`)
+      return [name, found]
+    }),
+  )
+}
+
+export interface SecretSources {
+  env: NodeJS.ProcessEnv
+  /** All of standard input. */
+  readStdin(): Promise<string>
+}
+
+/** `NAME` from the environment, `NAME=@file` from a file, `NAME=-` from standard input. */
+export async function parseSecrets(
+  options: readonly string[],
+  { env, readStdin }: SecretSources,
+): Promise<Record<string, string>> {
+  const secrets: Record<string, string> = {}
+  let stdinFor: string | undefined
+  for (const option of options) {
+    const [name, source] = split(option, '--secret')
+    if (source === '-' && stdinFor !== undefined)
+      throw new RclaudeError('invalid', `--secret ${name}=-: standard input was read for ${stdinFor} already`)
+    if (source === '-') stdinFor = name
+    secrets[name] = await secretFrom(name, source, env, readStdin)
+  }
+  return secrets
+}
+
+async function secretFrom(
+  name: string,
+  source: string | undefined,
+  env: NodeJS.ProcessEnv,
+  readStdin: () => Promise<string>,
+): Promise<string> {
+  if (source === undefined) {
+    const value = env[name]
+    if (value !== undefined && value !== '') return value
+    throw new RclaudeError(
+      'invalid',
+      `--secret ${name}: this environment has no ${name}; set it, or give ${name}=@FILE or ${name}=-`,
+    )
+  }
+  const value =
+    source === '-' ? await readStdin() : source.startsWith('@') ? await fromFile(name, source.slice(1)) : undefined
+  if (value === undefined)
+    throw new RclaudeError(
+      'invalid',
+      `--secret ${name}=... is refused: a value on the command line can be read by every user of this machine and stays in the shell's history. Give ${name} (from the environment), ${name}=@FILE or ${name}=- (standard input)`,
+    )
+  if (value === '') throw new RclaudeError('invalid', `--secret ${name}: the value is empty`)
+  return value
+}
+
+async function fromFile(name: string, file: string): Promise<string> {
+  try {
+    return (await readFile(file, 'utf8')).replace(/\r?\n$/, '')
+  } catch (error) {
+    throw new RclaudeError(
+      'invalid',
+      `--secret ${name}: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`,
+    )
+  }
+}
+
+/** `name` or `name=value`, as a label. */
+export function parseLabels(options: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    options.map((option) => {
+      const at = option.indexOf('=')
+      return at < 0 ? [option, ''] : [option.slice(0, at), option.slice(at + 1)]
+    }),
+  )
+}
+
+/** The name is checked first, so that no message repeats what may be a value. */
+function split(option: string, flag: string): [name: string, value: string | undefined] {
+  const at = option.indexOf('=')
+  const name = at < 0 ? option : option.slice(0, at)
+  if (!NAME.test(name)) throw new RclaudeError('invalid', `${flag} takes a name like MY_VARIABLE before the "="`)
+  return [name, at < 0 ? undefined : option.slice(at + 1)]
+}

@@ -1,0 +1,84 @@
+/**
+ * Watches a task to its end: events into the view, Ctrl-C handled, the closing block, and the outcome as exit code.
+ * `run`, `attach`, `continue` and `retry` all end in this.
+ */
+import { EXIT_CODES } from '../protocol/errors.ts'
+import { routes } from '../protocol/routes.ts'
+import type { Task } from '../protocol/task.ts'
+import type { Gateway } from './api.ts'
+import { followEvents } from './follow.ts'
+import { type Leave, onInterrupt } from './interrupt.ts'
+import type { RunView } from './run-view.ts'
+import { exitCodeOfTask, isKept } from './summary.ts'
+import type { World } from './world.ts'
+
+export interface WatchOptions {
+  /** Events up to this number are left out. */
+  since?: number
+  /** What a signal means where nobody can be asked. */
+  unasked: 'stop' | 'detach'
+}
+
+/** @returns the exit code */
+export async function watch(
+  world: World,
+  gateway: Gateway,
+  taskId: string,
+  view: RunView,
+  options: WatchOptions,
+): Promise<number> {
+  const leaving = new AbortController()
+  let left: Leave | undefined
+  const remove = onInterrupt(world, {
+    unasked: options.unasked,
+    stop: () => stop(gateway, taskId, view),
+    leave: (how) => {
+      left ??= how
+      leaving.abort()
+    },
+    pause: () => view.pause(),
+    resume: () => view.resume(),
+  })
+  try {
+    const task = await follow(gateway, taskId, view, { since: options.since ?? 0, signal: leaving.signal })
+    await view.summary(task)
+    return exitCodeOfTask(task)
+  } catch (error) {
+    if (left === undefined) throw error
+    await view.resume()
+    await view.note(`detached; the task goes on: rclaude attach ${taskId}`)
+    return left.kind === 'killed' ? left.exitCode : EXIT_CODES.succeeded
+  } finally {
+    remove()
+    await view.close()
+  }
+}
+
+/** To the end of the task, or of its newest turn when it is kept after that. */
+async function follow(
+  { client }: Gateway,
+  taskId: string,
+  view: RunView,
+  options: { since: number; signal: AbortSignal },
+): Promise<Task> {
+  const getTask = () => client.call(routes.getTask, { params: { taskId }, signal: options.signal })
+  let endedTurn = 0
+  for await (const event of followEvents(client, taskId, options)) {
+    await view.event(event)
+    if (event.type === 'turn_ended') endedTurn = event.turn
+    // The gateway says so when it keeps a task whose turn is done; earlier turns of a log that is read again don't count.
+    if (event.type !== 'state' || event.state !== 'running' || event.outcome === undefined) continue
+    const task = await getTask()
+    if (isKept(task) && task.turns.length === endedTurn) return task
+  }
+  return getTask()
+}
+
+async function stop({ client }: Gateway, taskId: string, view: RunView): Promise<void> {
+  await view.note('stopping; what the task has done so far is saved first')
+  try {
+    await client.call(routes.stopTask, { params: { taskId }, body: { reason: 'stopped with Ctrl-C or a signal' } })
+  } catch (error) {
+    await view.warn(`could not stop it: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}

@@ -1,0 +1,58 @@
+/** Sends a snapshot to the task's repository on the gateway, with git's own protocol. */
+import { RclaudeError } from '../../protocol/errors.ts'
+import { REFS } from '../../protocol/run.ts'
+import { complaint, git } from './git.ts'
+import { type GitProgress, progressParser } from './progress.ts'
+import { type GatewayRemote, remoteConfig, remoteUrl } from './remote.ts'
+import type { Snapshot } from './snapshot.ts'
+
+export interface PushOptions {
+  onProgress?: (progress: GitProgress) => void
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * The base goes first and by itself: git 2.39's receive-pack forgets all refs but one of a push that brings a new shallow
+ * boundary. The snapshot, whose arrival lets the task start, then finds everything but the user's changes there.
+ * @throws {RclaudeError} with the gateway's reason when it refuses
+ */
+export async function pushSnapshot(
+  snapshot: Snapshot,
+  remote: GatewayRemote,
+  options: PushOptions = {},
+): Promise<void> {
+  if (snapshot.base !== undefined) await push(`${snapshot.base}:${REFS.base}`, snapshot, remote, options)
+  await push(`${snapshot.commit}:${REFS.snapshot}`, snapshot, remote, options)
+}
+
+async function push(refspec: string, snapshot: Snapshot, remote: GatewayRemote, options: PushOptions): Promise<void> {
+  const pushed = await git(['push', '--porcelain', '--progress', '--no-verify', remoteUrl(remote), `+${refspec}`], {
+    mode: 'own',
+    cwd: snapshot.scratch.directory,
+    env: { GIT_DIR: snapshot.scratch.gitDir },
+    config: remoteConfig(remote),
+    answers: [1, 128],
+    onStderr: progressParser((progress) => options.onProgress?.(progress)),
+    signal: options.signal,
+  })
+  if (pushed.code !== 0) throw refusal(remote, pushed.stdout, pushed.stderr)
+}
+
+function refusal(remote: GatewayRemote, stdout: string, stderr: string): RclaudeError {
+  const rejected = /^!\t\S+\t(.*)$/m.exec(stdout)?.[1]
+  const what = `the workspace of ${remote.taskId} could not be sent to ${remote.gateway}`
+  return networkError(what, `${rejected ?? ''}${rejected === undefined ? '' : '; '}${complaint(stderr)}`)
+}
+
+/** Says in our words what git says in HTTP's. */
+export function networkError(what: string, why: string): RclaudeError {
+  if (/Authentication failed|could not read Username|error: 401/.test(why))
+    return new RclaudeError('unauthenticated', `${what}: the gateway does not accept the token; run rclaude login`)
+  if (/error: 403/.test(why)) return new RclaudeError('forbidden', `${what}: the gateway does not allow it`)
+  if (/error: 404|not found/.test(why)) return new RclaudeError('not_found', `${what}: the gateway knows no such task`)
+  if (/Failed to connect|Could not resolve|Connection refused/.test(why))
+    return new RclaudeError('unavailable', `${what}: no answer; is the gateway running? (${why})`)
+  if (/No space left|error: 507|maximum allowed size/.test(why))
+    return new RclaudeError(/maximum/.test(why) ? 'too_large' : 'disk_full', `${what}: ${why}`)
+  return new RclaudeError('unavailable', `${what}: ${why}`)
+}

@@ -48,8 +48,9 @@ export function summarise(task: Task, style: Style): string[] {
   const verdict = verdictOf(task)
   if (verdict === undefined) return [`${task.id} is ${task.state}`]
   const { outcome, reason, message, result } = verdict
-  const paint = paintOutcome(style, outcome)
-  const mark = outcome === 'succeeded' ? '✓' : outcome === 'no_changes' ? '○' : '✗'
+  const isDoubtful = outcome === 'succeeded' && result?.check.verdict === 'failed'
+  const paint = isDoubtful ? style.yellow : paintOutcome(style, outcome)
+  const mark = isDoubtful ? '!' : outcome === 'succeeded' ? '✓' : outcome === 'no_changes' ? '○' : '✗'
   const head = `${paint(style.bold(`${mark} ${outcome}`))} ${oneLine(message)} ${style.dim(`(${reason})`)}`
   return [head, ...facts(task, result, style), '', ...nextCommands(task, result, style)]
 }

@@ -201,7 +201,7 @@ export class Transcript {
     if (kind === 'text' || kind === 'agent:stdout') return line
     if (kind === 'thought') return style.dim(line === '' ? '' : `∴ ${line}`)
     if (kind === 'agent:stderr') return style.yellow(line)
-    return style.dim(`  │ ${line}`)
+    return style.dim(`  │ ${line}`.trimEnd())
   }
 }
 

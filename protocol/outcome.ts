@@ -39,7 +39,6 @@ export const REASONS = {
   placement_gone: 'the container or process ended without a word',
   infrastructure: 'the infrastructure took the machine',
   offline: 'the agent or the gateway was unreachable for longer than allowed',
-  gateway_stop: 'the gateway was told to end its tasks',
   disk_full: 'a disk was full',
   internal: 'a fault of rclaude itself',
 } as const

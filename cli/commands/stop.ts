@@ -1,4 +1,4 @@
-/** `rclaude stop TASK...`. */
+/** `rclaude stop TASK...`: returns when what they did is saved and their machines are gone. */
 import type { Command } from 'commander'
 import { routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
@@ -9,17 +9,17 @@ import type { World } from '../world.ts'
 
 interface StopOptions {
   reason?: string
-  wait?: boolean
+  wait: boolean
 }
 
 export function define(world: World): Command {
   return newCommand('stop', 'stop tasks; what they did is saved', [
     'rclaude stop @last',
-    'rclaude stop --wait $(rclaude ps -q)',
+    'rclaude stop $(rclaude ps -q)',
   ])
     .argument('<task...>', 'ids, beginnings of ids, or @last')
     .option('--reason <text>', 'told in the task')
-    .option('--wait', 'until what they did is saved')
+    .option('--no-wait', 'return at once, before what they did is saved')
     .action(act(world, stop))
 }
 
@@ -31,7 +31,7 @@ async function stop(invocation: Invocation, names: string[], options: StopOption
     const body = options.reason === undefined ? {} : { reason: options.reason }
     stopped.push(await client.call(routes.stopTask, { params: { taskId }, body }))
   }
-  const tasks = options.wait === true ? await Promise.all(stopped.map((task) => untilEnded(client, task))) : stopped
+  const tasks = options.wait ? await Promise.all(stopped.map((task) => untilEnded(client, task))) : stopped
   if (out.json) return void (await out.data({ tasks }))
   for (const task of tasks)
     await out.line(`${task.id} ${task.state === 'ended' ? `has ended (${task.outcome})` : 'is stopping'}`)

@@ -109,16 +109,6 @@ test('a stack is shown only when RCLAUDE_DEBUG asks for it', async () => {
   expect(stderr).toMatch(/\n {4}at /)
 })
 
-test('a folder that is no project is not sent by accident', async () => {
-  const home = temporaryDirectory()
-  const env = { RCLAUDE_GATEWAY: 'http://127.0.0.1:1', RCLAUDE_TOKEN: 'x' }
-  const { code, stderr } = await runCli(bundle, home, ['run', '--unsandboxed', '--', 'true'], { env })
-  expect({ code, stderr }).toMatchObject({
-    code: EXIT_CODES.internal,
-    stderr: expect.stringContaining('cannot reach the gateway'),
-  })
-})
-
 test.each(['bash', 'zsh', 'fish'])(
   'completion %s knows every command and option, and its shell reads it',
   async (shell) => {
@@ -144,6 +134,7 @@ test('bash completes commands, subcommands, options and choices', async () => {
       '/bin/bash',
       [
         '-c',
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: an array in bash
         'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _rclaude; echo "${COMPREPLY[*]}"',
         file,
         'rclaude',

@@ -42,8 +42,39 @@ test('a recorded run reads as plain lines without a control character', async ()
   stream.end()
   const shown = await text(stream)
   expect(shown).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/)
-  expect(shown.split('\n').slice(0, 26).join('\n')).toMatchInlineSnapshot()
-  expect(shown.trimEnd().split('\n').slice(-3).join('\n')).toMatchInlineSnapshot()
+  expect(shown.split('\n').slice(0, 26).join('\n')).toMatchInlineSnapshot(`
+    "✓ launch 0.0s
+    ✓ start 0.3s
+    ✓ workspace 0.2s
+    I will look at what is here first.
+    ● Bash pwd && git ls-files ✓ 0.1s
+    Now the tests, to see the failure with my own eyes.
+    ● Bash npm test ✗ 1.4s
+      │ Exit code 1
+      │ > tea-timer@1.0.0 test
+      │ > node --test
+      │ TAP version 13
+    1 test fails: “adds up several units”. The parser is the place to look.
+    ● Read src/duration.js ✓ 0.1s
+    ∴ The loop assigns the total in each round, so only the last unit counts: 1h30m gives 1800.
+    Found it: each unit overwrites the total where it should be added.
+    ● Edit src/duration.js ✓ 0.1s
+    And the tests again.
+    ● Bash npm test ✓ 0.8s
+    Fixed: \`parseDuration\` in src/duration.js kept only the last unit (\`=\` where \`+=\` was meant), so \`1h30m\` came to 30 minutes. All tests pass now.
+    ✓ agent 3.7s
+      │
+      │ > tea-timer@1.0.0 test
+      │ > node --test
+      │
+      │ TAP version 13
+      │ # Subtest: parses one unit"
+  `)
+  expect(shown.trimEnd().split('\n').slice(-3).join('\n')).toMatchInlineSnapshot(`
+    "  │ # duration_ms 122.650593
+    ✓ check passed 0.6s
+    ✓ save 0.2s"
+  `)
 })
 
 test('a recorded run leaves nothing under way', () => {
@@ -182,5 +213,19 @@ test('the closing block says outcome, check, change, use, and what to do next', 
   const stream = new PassThrough()
   await plainView(stream, PLAIN, () => 0).summary({ ...task, spec: { ...task.spec, check: 'npm test' } })
   stream.end()
-  expect(await text(stream)).toMatchInlineSnapshot()
+  expect(await text(stream)).toMatchInlineSnapshot(`
+    "
+    ! succeeded Claude finished (completed)
+      check    failed npm test exit code 1 1.2s
+      changed  3 files +12 -4
+      tokens   12,345 in, 678 out, 9,000 cached
+      cost     $0.0421
+      time     1m 02s
+      task     task_abcdefghjkmn
+
+      rclaude diff task_abcdefghjkmn   look at the change
+      rclaude apply task_abcdefghjkmn  put it on your working tree
+      rclaude pull task_abcdefghjkmn   get it as branch rclaude/task_abcdefghjkmn
+    "
+  `)
 })

@@ -189,6 +189,31 @@ export class World {
     return { process: child, result }
   }
 
+  /**
+   * The same on a terminal of its own (a pseudo-terminal that Python makes); `script` says what is typed once the screen
+   * shows something.
+   */
+  startOnTerminal(
+    args: string[],
+    options: CliOptions & { script: Array<{ when: string; type: string }> },
+  ): Promise<CliResult> {
+    const child = spawn(
+      'python3',
+      [resolve('test/helpers/terminal.py'), process.execPath, join(DIST, 'rclaude.js'), ...args],
+      {
+        cwd: options.cwd ?? this.directory,
+        env: {
+          ...this.userEnvironment(),
+          TERM: 'xterm-256color',
+          ...options.env,
+          TERMINAL_SCRIPT: JSON.stringify(options.script),
+        },
+      },
+    )
+    child.stdin.end()
+    return collect(child)
+  }
+
   /** The gateway of this world for CLI calls. */
   get asAdmin(): Record<string, string> {
     return { RCLAUDE_GATEWAY: this.url, RCLAUDE_TOKEN: this.adminToken }

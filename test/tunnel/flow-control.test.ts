@@ -65,6 +65,42 @@ describe('flow control', () => {
     expect(credit().length).toBeLessThanOrEqual(3)
   })
 
+  it('gives back exactly what was read while the rest waits', () => {
+    const window = new ReceiveWindow(64, 64, new WindowBudget(0))
+    window.reserve(64)
+    expect(window.consume(10)).toBe(false)
+    expect(window.consume(30)).toBe(true)
+    expect(window.takeCredit()).toBe(40)
+    window.reserve(40)
+    expect(() => window.reserve(1)).toThrow(/beyond the receive window of 0 bytes/)
+  })
+
+  it('sends few window updates to a stream of small frames that is read at once', async () => {
+    const { tunnel, frames, send } = rawPeer({ initialWindowBytes: 64 * KIB, maxWindowBytes: 64 * KIB })
+    tunnel.onStream((stream) => stream.resume())
+    send({ flags: Flag.syn }, Buffer.alloc(KIB))
+    for (let i = 1; i < 256; i += 1) {
+      send({}, Buffer.alloc(KIB))
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    const updates = () => frames.filter((frame) => frame.type === FrameType.windowUpdate && frame.length > 0)
+    await eventually('all credit is back', () => sum(updates()) === 256 * KIB)
+    expect(updates().length).toBe(8)
+  })
+
+  it('drops the rest of a frame whose stream was destroyed while it arrived', async () => {
+    const { tunnel, socket, frames, send } = rawPeer()
+    const accepted = new Promise<TunnelStream>((resolve) => tunnel.onStream(resolve))
+    send({ flags: Flag.syn, length: 10_000 }, Buffer.alloc(4_000))
+    const stream = await accepted
+    await eventually('the first part is here', () => stream.bytesRead === 4_000)
+    stream.destroy()
+    socket.write(Buffer.alloc(6_000))
+    send({ type: FrameType.ping, flags: Flag.syn, streamId: 0, length: 9 })
+    await eventually('the frames after it are understood', () => frames.some((frame) => frame.type === FrameType.ping))
+    expect(stream.bytesRead).toBe(4_000)
+  })
+
   it('never sends beyond the credit that the peer gave', async () => {
     const { tunnel, frames, send } = rawPeer({ initialWindowBytes: 64 * KIB })
     const stream = tunnel.open()

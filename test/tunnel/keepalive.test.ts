@@ -7,7 +7,7 @@ import { duplexTransport } from '../../tunnel/duplex.ts'
 import { Flag, FrameType } from '../../tunnel/frame.ts'
 import { createTunnel } from '../../tunnel/tunnel.ts'
 import { eventually } from '../helpers/eventually.ts'
-import { closeOf, joinedInMemory, joinedOverWebSocket, rawPeer, webSocketServer } from './joined.ts'
+import { closeOf, joinedOverWebSocket, rawPeer, webSocketServer } from './joined.ts'
 
 describe('keepalive', () => {
   it('finds a relay that went silent without closing, on both ends', async () => {
@@ -46,9 +46,9 @@ describe('keepalive', () => {
   })
 
   it('gives the peer a chance to speak after our own standstill', async () => {
-    const { client, server } = joinedInMemory({ pingAfterMs: 30, deadAfterMs: 90 })
+    const { client, server } = await joinedOverWebSocket({ pingAfterMs: 100, deadAfterMs: 300 })
     await client.ping()
-    const until = performance.now() + 400
+    const until = performance.now() + 800
     while (performance.now() < until); // the event loop stands still
     await client.ping()
     expect([client.isClosed, server.isClosed]).toEqual([false, false])

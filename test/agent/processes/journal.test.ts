@@ -186,6 +186,20 @@ describe('detached journal', () => {
     expect(expectWhole(await collect(journal.stdout.read(300_000)), 300_000, 600_000)).toBe(0)
   })
 
+  it('keeps what comes after the segment that is being written was deleted', async () => {
+    const journal = journalWith({}, 'detached')
+    await appendAll(journal.stdout, 10_000)
+    await until('it is on disk', async () => (await readdir(join(root, 'j')).catch(() => [])).length === 1)
+    await unlink(join(root, 'j', 'stdout-0'))
+    await until(
+      'the loss is seen',
+      async () => expectWhole(await collect(journal.stdout.read(0)), 0, 10_000) === 10_000,
+    )
+    await appendAll(journal.stdout, 30_000)
+    await until('a new segment is there', async () => (await readdir(join(root, 'j'))).length === 1)
+    expect(expectWhole(await collect(journal.stdout.read(0)), 0, 30_000)).toBe(10_000)
+  })
+
   it('stops a follower when its signal fires', async () => {
     const journal = journalWith({}, 'detached')
     const controller = new AbortController()

@@ -87,6 +87,21 @@ describe('a process', () => {
     expect(await Promise.all(pids.map(isAlive))).toEqual([false, false])
   })
 
+  it('loses nothing that it wrote before it exited, however long its client makes it wait', async () => {
+    const { service } = await serviceWith({ journal: { windowBytes: 10_000 } })
+    const started = await service.start(shell('head -c 150000 /dev/zero'), { attached: true })
+    const client = started.attach({ stdout: 0, stderr: 0 }, () => {})
+    await started.exited
+    await new Promise((resolve) => setTimeout(resolve, 1_500)) // longer than the silence after which a pipe is given up
+    expect(started.journal.stdout.end).toBeLessThan(150_000)
+    for await (const piece of started.journal.stdout.read(0, { follow: true })) {
+      if (piece.kind === 'gap') throw new Error('unexpected gap')
+      client.consumed({ stdout: piece.offset + piece.bytes.length, stderr: 0 })
+    }
+    expect(started.journal.stdout.end).toBe(150_000)
+    expect(await started.finished).toEqual({ code: 0, signal: null })
+  })
+
   it('ends although something that hid its environment still holds its output open', async () => {
     const { service } = await serviceWith()
     const started = await service.start(shell('setsid env -i sleep 300 & echo $!'))

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { Readable, Writable } from 'node:stream'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { ProcessServiceOptions } from '../../../agent/processes/service.ts'
@@ -156,6 +157,34 @@ describe('attach', () => {
     expect(stdout.sum.digest('hex')).toBe(expected.digest('hex'))
     expect(cuts).toBe(cutsWanted)
     expect(reconnects.length).toBeGreaterThanOrEqual(cutsWanted)
+  })
+
+  it('writes once what was received before a cut and taken by the writable only after it', async () => {
+    const { sockets } = await agent()
+    const { reconnects, options } = client({
+      argv: ['sh', '-c', 'head -c 2000000 /dev/urandom | tee sent; cat'],
+      stdin: true,
+    })
+    const taken: Buffer[] = []
+    let release: (() => void) | undefined
+    const slow = new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        taken.push(chunk)
+        if (release === undefined && reconnects.length === 0) release = done
+        else done()
+      },
+    })
+    const input = new Readable({ read() {} })
+    const attached = startAttach({ ...options, stdout: slow, stdin: input })
+    await until('the first bytes wait in the writable', () => release !== undefined && slow.writableLength >= 1_000_000)
+    for (const socket of sockets) socket.destroy()
+    const isSentAgain = () => [...sockets].some((socket) => !socket.destroyed && socket.bytesWritten >= 1_000_000)
+    await until('the waiting bytes came again', isSentAgain)
+    release?.()
+    input.push(null)
+    expect((await attached.exit).code).toBe(0)
+    const sent = await readFile(`${open?.workspace}/sent`)
+    expect(Buffer.concat(taken).equals(sent)).toBe(true)
   })
 
   it('starts the process once although the first connections are cut before any answer', async () => {

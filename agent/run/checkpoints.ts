@@ -1,15 +1,21 @@
 /** Saves what there is on the gateway while a turn works, so that a killed container loses minutes and not the work. */
-import type { TurnOptions } from './turn.ts'
+import type { EventBody } from '../../protocol/event.ts'
+import type { TurnWorkspace } from '../workspace/turn-workspace.ts'
 
 export interface Checkpoints {
   /** No more; resolves when one that is under way is done. */
   stop(): Promise<void>
 }
 
-export function startCheckpoints(
-  { spec, workspace, emit }: Pick<TurnOptions, 'spec' | 'workspace' | 'emit'>,
-  sessionId: () => string | undefined,
-): Checkpoints {
+export interface CheckpointOptions {
+  everySeconds: number
+  workspace: TurnWorkspace
+  /** The coding agent's conversation, once it has one. */
+  sessionId(): string | undefined
+  emit(event: EventBody): Promise<void>
+}
+
+export function startCheckpoints({ everySeconds, workspace, sessionId, emit }: CheckpointOptions): Checkpoints {
   let running: Promise<void> | undefined
   let failures = 0
 
@@ -32,7 +38,7 @@ export function startCheckpoints(
     running ??= save().finally(() => {
       running = undefined
     })
-  }, spec.checkpointSeconds * 1000)
+  }, everySeconds * 1000)
   return {
     async stop() {
       clearInterval(timer)

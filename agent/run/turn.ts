@@ -46,7 +46,13 @@ export async function runTurn(options: TurnOptions): Promise<RunResult> {
   let ending: Ending
   try {
     const unprepared = await prepare(options)
-    if (unprepared === undefined) checkpoints = startCheckpoints(options, () => session.current?.sessionId)
+    if (unprepared === undefined)
+      checkpoints = startCheckpoints({
+        everySeconds: spec.checkpointSeconds,
+        workspace: options.workspace,
+        sessionId: () => session.current?.sessionId,
+        emit: options.emit,
+      })
     const early = unprepared ?? (await setUp(options))
     ending = early ?? (await work(options, session, () => watchdog.sawEvent()))
     watchdog.endIdleWatch()

@@ -13,7 +13,7 @@ import { PROTOCOL_HEADER, protocolMismatch } from '../../protocol/version.ts'
 import { authorize } from '../auth/authorize.ts'
 import { addressOf } from './address.ts'
 import { artifactHandlers } from './artifacts.ts'
-import type { Bindings, Deps, Handler } from './context.ts'
+import type { Bindings, Deps, Handler, Handlers } from './context.ts'
 import { eventHandlers } from './events.ts'
 import { gatewayHandlers } from './gateway.ts'
 import { gitHandlers } from './git.ts'
@@ -23,10 +23,6 @@ import { resultHandlers } from './results.ts'
 import { taskHandlers } from './tasks.ts'
 import { tokenHandlers } from './tokens.ts'
 import { workspaceHandlers } from './workspace.ts'
-
-/** Routes that the gateway answers itself; the others are forwarded to the task's agent. */
-type OwnRoutes = { [Name in keyof Routes as Routes[Name] extends { forward: string } ? never : Name]: Routes[Name] }
-export type Handlers = { [Name in keyof OwnRoutes]: Handler<OwnRoutes[Name]> }
 
 const handlers: Handlers = {
   ...gatewayHandlers,

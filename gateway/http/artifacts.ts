@@ -1,6 +1,5 @@
 /** Artifacts, for those who may see the task. */
-import type { Handlers } from './app.ts'
-import { taskOf } from './context.ts'
+import { type Handlers, taskOf } from './context.ts'
 import { sendStream } from './stream.ts'
 
 export const artifactHandlers: Pick<Handlers, 'listArtifacts' | 'getArtifact'> = {

@@ -2,6 +2,7 @@
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { AnyRoute, BodyOf, QueryOf } from '../../protocol/route.ts'
+import type { Routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Principal } from '../auth/tokens.ts'
 import type { Store } from '../store/store.ts'
@@ -45,3 +46,7 @@ export function principalOf(call: { principal: Principal | undefined }): Princip
   if (call.principal === undefined) throw new Error('a public route has no principal')
   return call.principal
 }
+
+/** Routes that the gateway answers itself; the others are forwarded to the task's agent. */
+type OwnRoutes = { [Name in keyof Routes as Routes[Name] extends { forward: string } ? never : Name]: Routes[Name] }
+export type Handlers = { [Name in keyof OwnRoutes]: Handler<OwnRoutes[Name]> }

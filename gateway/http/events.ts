@@ -2,8 +2,7 @@
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { TaskEvent } from '../../protocol/event.ts'
 import { followEvents } from '../tasks/follow.ts'
-import type { Handlers } from './app.ts'
-import { taskOf } from './context.ts'
+import { type Handlers, taskOf } from './context.ts'
 import { streamText } from './stream.ts'
 
 export const eventHandlers: Pick<Handlers, 'events'> = {

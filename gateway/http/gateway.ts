@@ -4,8 +4,7 @@ import { openApiDocument } from '../../protocol/openapi.ts'
 import { AGENTS } from '../../protocol/task.ts'
 import { PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
 import { CLAUDE_CREDENTIALS } from '../tasks/create.ts'
-import type { Handlers } from './app.ts'
-import { type Deps, principalOf } from './context.ts'
+import { type Deps, type Handlers, principalOf } from './context.ts'
 
 export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'info' | 'me'> = {
   health: ({ c }) => c.json({ status: 'ok' }),

@@ -4,8 +4,7 @@ import type { AnyRoute } from '../../protocol/route.ts'
 import { REFS } from '../../protocol/run.ts'
 import { mustAwaitWorkspace, workspaceArrived } from '../tasks/requests.ts'
 import { type GitPath, serveGit } from '../workspaces/git-http.ts'
-import type { Handlers } from './app.ts'
-import { type Call, principalOf, taskOf } from './context.ts'
+import { type Call, type Handlers, principalOf, taskOf } from './context.ts'
 
 export const gitHandlers: Pick<Handlers, 'gitRefs' | 'gitUploadPack' | 'gitReceivePack'> = {
   gitRefs: (call) => serve(call, 'info/refs', call.query.service),

@@ -3,8 +3,7 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import type { TaskEvent } from '../../protocol/event.ts'
 import { followEvents } from '../tasks/follow.ts'
 import { renderMarkdown } from '../tasks/transcript.ts'
-import type { Handlers } from './app.ts'
-import { taskOf } from './context.ts'
+import { type Handlers, taskOf } from './context.ts'
 import { sendStream, streamText } from './stream.ts'
 
 export const resultHandlers: Pick<Handlers, 'patch' | 'transcript'> = {

@@ -2,8 +2,7 @@
 import { RclaudeError } from '../../protocol/errors.ts'
 import { continueTask, createTask, retryTask } from '../tasks/create.ts'
 import { deleteTask, requestStop } from '../tasks/requests.ts'
-import type { Handlers } from './app.ts'
-import { principalOf, taskOf } from './context.ts'
+import { type Handlers, principalOf, taskOf } from './context.ts'
 
 type Names = 'createTask' | 'listTasks' | 'getTask' | 'stopTask' | 'deleteTask' | 'retryTask' | 'continueTask'
 

@@ -1,11 +1,12 @@
 /** Tokens and the audit log. */
+
 import { RclaudeError } from '../../protocol/errors.ts'
 import { TokenId } from '../../protocol/ids.ts'
 import type { Token } from '../../protocol/routes.ts'
 import { createToken } from '../auth/tokens.ts'
 import type { StoredToken } from '../store/store.ts'
 import { isoNow } from '../tasks/context.ts'
-import type { Handlers } from './app.ts'
+import type { Handlers } from './context.ts'
 
 export const tokenHandlers: Pick<Handlers, 'createToken' | 'listTokens' | 'revokeToken' | 'listAudit'> = {
   createToken({ c, deps, body }) {

@@ -2,8 +2,7 @@
 import type { Readable } from 'node:stream'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { mustAwaitWorkspace, workspaceArrived } from '../tasks/requests.ts'
-import type { Handlers } from './app.ts'
-import { taskOf } from './context.ts'
+import { type Handlers, taskOf } from './context.ts'
 
 export const workspaceHandlers: Pick<Handlers, 'putWorkspace'> = {
   async putWorkspace(call) {

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** The agent's process: reads its environment and signals. Everything it prints goes to the launcher's log. */
 import { AGENT_ENV } from '../protocol/run.ts'
 import { VERSION } from '../protocol/version.ts'

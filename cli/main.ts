@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * `rclaude`: reads the world, and leaves. Asking for the version loads nothing else; everything else loads `program.ts`,
  * which loads the one command that was called.

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * The main job, end to end, on real parts: a scratch repository with a small real bug, a gateway and a scripted model
  * server on loopback, and the real Claude Code, driven through `rclaude run`; then `rclaude apply` brings the patch home
@@ -16,6 +17,7 @@ import { fixFailingTest } from './scripts.ts'
 
 const DIST = dirname(fileURLToPath(import.meta.url))
 const CLI = join(DIST, 'rclaude.js')
+const CHECK = 'npm test --silent -- --test-reporter=dot'
 /** The version that package.json pins. */
 const CLAUDE = join(DIST, '..', 'node_modules', '.bin', 'claude')
 
@@ -29,9 +31,9 @@ async function main(): Promise<void> {
   try {
     await makeDemoRepository(repository)
     heading('A repository with a failing test', repository)
-    must('the test fails', (await inRepository('npm', ['test', '--silent'])) !== 0)
+    must('the test fails', (await inRepository('npm', ['test', '--silent', '--', '--test-reporter=spec'])) !== 0)
 
-    heading('The real Claude Code fixes it', `rclaude run "${DEMO_PROMPT}" --check "npm test --silent"`)
+    heading('The real Claude Code fixes it', `rclaude run "${DEMO_PROMPT}" --check "${CHECK}"`)
     const ran = await inRepository(process.execPath, [
       CLI,
       'run',
@@ -52,7 +54,7 @@ async function main(): Promise<void> {
 
     heading('The patch comes home', 'rclaude apply @last')
     must('it applied', (await inRepository(process.execPath, [CLI, 'apply', '@last'])) === 0)
-    must('the test passes', (await inRepository('npm', ['test', '--silent'])) === 0)
+    must('the test passes', (await inRepository('npm', ['test', '--silent', '--', '--test-reporter=spec'])) === 0)
   } finally {
     await stopAll({ cwd: root, env })
     await model.close()

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** The gateway daemon: reads argv, environment and signals, and starts the server. */
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'

@@ -179,7 +179,7 @@ export class World {
   }
 
   startCli(args: string[], options: CliOptions = {}): { process: ChildProcess; result: Promise<CliResult> } {
-    const child = spawn(process.execPath, [join(DIST, 'rclaude.js'), ...args], {
+    const child = spawn(join(DIST, 'rclaude.js'), args, {
       cwd: options.cwd ?? this.directory,
       env: { ...this.userEnvironment(), ...options.env },
     })

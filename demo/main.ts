@@ -39,7 +39,7 @@ async function main(): Promise<void> {
       'run',
       '--unsandboxed',
       '--check',
-      'npm test --silent',
+      CHECK,
       DEMO_PROMPT,
     ])
     must('the task succeeded and its check passed', ran === 0)

@@ -34,14 +34,7 @@ async function main(): Promise<void> {
     must('the test fails', (await inRepository('npm', ['test', '--silent', '--', '--test-reporter=spec'])) !== 0)
 
     heading('The real Claude Code fixes it', `rclaude run "${DEMO_PROMPT}" --check "${CHECK}"`)
-    const ran = await inRepository(process.execPath, [
-      CLI,
-      'run',
-      '--unsandboxed',
-      '--check',
-      CHECK,
-      DEMO_PROMPT,
-    ])
+    const ran = await inRepository(process.execPath, [CLI, 'run', '--unsandboxed', '--check', CHECK, DEMO_PROMPT])
     must('the task succeeded and its check passed', ran === 0)
     must(
       'Claude Code talked to the model',

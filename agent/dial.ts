@@ -4,7 +4,14 @@
  */
 import { randomBytes } from 'node:crypto'
 import { DIAL_HEADERS } from '../protocol/run.ts'
-import { PROTOCOL_HEADER, PROTOCOL_VERSION, VERSION, VERSION_HEADER } from '../protocol/version.ts'
+import {
+  AGENT_CAPABILITIES,
+  CAPABILITIES_HEADER,
+  PROTOCOL_HEADER,
+  PROTOCOL_VERSION,
+  VERSION,
+  VERSION_HEADER,
+} from '../protocol/version.ts'
 import { connectWebSocket } from '../tunnel/connect.ts'
 import { keepDialled } from '../tunnel/dial.ts'
 import { createTunnel, OWN_PEER, type Tunnel } from '../tunnel/tunnel.ts'
@@ -38,6 +45,7 @@ export async function stayDialled(options: DialOptions): Promise<void> {
           [DIAL_HEADERS.launchId]: options.launchId,
           [PROTOCOL_HEADER]: String(PROTOCOL_VERSION),
           [VERSION_HEADER]: VERSION,
+          [CAPABILITIES_HEADER]: AGENT_CAPABILITIES.join(','),
           ...(joinCode !== undefined && { [DIAL_HEADERS.joinCode]: joinCode }),
         },
       })

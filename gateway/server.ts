@@ -2,12 +2,14 @@
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { writeOwnerOnly } from '../host/files.ts'
 import type { GatewayConfig } from '../protocol/config.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { newRequestId } from '../protocol/ids.ts'
+import { UserName } from '../protocol/routes.ts'
 import { createToken } from './auth/tokens.ts'
 import { openVault } from './auth/vault.ts'
 import { createAgentServer } from './http/agent-app.ts'
@@ -29,8 +31,6 @@ import { Workspaces } from './workspaces/workspaces.ts'
 
 /** Clients that are reading get this long to finish when the gateway stops. */
 const DRAIN_MS = 3_000
-/** The user of the token that a new gateway makes for whoever set it up. */
-const FIRST_USER = 'admin'
 
 export interface GatewayOptions {
   config: GatewayConfig
@@ -110,12 +110,18 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   /** Whoever can read the data folder is the administrator. */
   function makeFirstToken(): void {
     if (store.listTokens().some((token) => token.role === 'admin' && token.revokedAt === undefined)) return
-    const { secret } = createToken(store, { name: 'first', user: FIRST_USER, role: 'admin' })
+    const { secret } = createToken(store, { name: 'first', user: firstUser(), role: 'admin' })
     writeOwnerOnly(join(dataDirectory, 'admin-token'), `${secret}\n`)
     log.info({ file: join(dataDirectory, 'admin-token') }, 'made the first administrator token')
   }
 
   return { url: state.url, stop }
+}
+
+/** Whoever set it up, by the name that this machine knows. */
+function firstUser(): string {
+  const name = UserName.safeParse(userInfo().username.toLowerCase())
+  return name.success ? name.data : 'admin'
 }
 
 function buildLaunchers({ config, dataDirectory, agentArgv, env }: GatewayOptions): Map<string, Launcher> {

@@ -14,6 +14,7 @@ const Gateway = z.object({
   gatewayId: z.string(),
   version: z.string(),
   protocol: z.object({ oldest: z.number(), newest: z.number() }),
+  capabilities: z.array(z.string()),
   launchers: z.array(z.object({ name: z.string(), isolation: z.enum(['none', 'container']) })),
   defaultLauncher: z.string(),
   /** Coding agents for which the gateway itself holds credentials: their tasks need none from the client. */

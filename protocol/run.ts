@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { RunResult } from './event.ts'
 import { TaskId } from './ids.ts'
-import { AgentName, Limits, PermissionMode, Secrets } from './task.ts'
+import { AgentName, Author, Limits, PermissionMode, Secrets } from './task.ts'
 
 /** Environment of the agent's process, set by the launcher. */
 export const AGENT_ENV = {
@@ -72,7 +72,7 @@ export const RunSpec = z.object({
   /** The coding agent's session to resume. */
   resumeSessionId: z.string().optional(),
   /** Author of the commits made in the workspace. */
-  author: z.object({ name: z.string(), email: z.string() }),
+  author: Author,
   checkpointSeconds: z.number().int().positive(),
   /** The dead-man's switch: without a gateway for this long the agent stops its work and exits. */
   maxOfflineSeconds: z.number().int().positive(),

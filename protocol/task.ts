@@ -63,6 +63,14 @@ export const AGENTS = ['claude', 'command'] as const
 export const AgentName = z.enum(AGENTS)
 export type AgentName = z.infer<typeof AgentName>
 
+const identity = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[^<>\n\0]+$/, 'must not hold < > or line breaks')
+export const Author = z.object({ name: identity, email: identity })
+export type Author = z.infer<typeof Author>
+
 const specFields = {
   agent: AgentName.default('claude'),
   /** What the coding agent is to do. */
@@ -86,6 +94,8 @@ const specFields = {
     .max(7 * 86_400)
     .default(0),
   launcher: z.string().max(50).optional(),
+  /** Author of the commits made for the task; the owner by default. */
+  author: Author.optional(),
   workspace: WorkspaceSource,
 } as const
 
@@ -127,7 +137,13 @@ export const Placement = z.object({
 })
 export type Placement = z.infer<typeof Placement>
 
-export const Connection = z.object({ online: z.boolean(), since: z.iso.datetime() })
+/** The agent's side of the tunnel: whether it is there, and what it said of itself when it dialled. */
+export const Connection = z.object({
+  online: z.boolean(),
+  since: z.iso.datetime(),
+  version: z.string(),
+  capabilities: z.array(z.string()),
+})
 
 /** Each state carries exactly the facts that are true in it. */
 export const TaskState = z.discriminatedUnion('state', [

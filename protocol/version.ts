@@ -9,8 +9,10 @@ export const PROTOCOL_OLDEST = 1
 
 export const PROTOCOL_HEADER = 'rclaude-protocol'
 export const VERSION_HEADER = 'rclaude-version'
-/** What the agent can do beyond the base protocol, comma separated, sent with its dial. */
+/** What a side can do beyond the base protocol, comma separated: sent with the agent's dial, and in `GET /v1/info`. */
 export const CAPABILITIES_HEADER = 'rclaude-capabilities'
+export const GATEWAY_CAPABILITIES = ['events', 'git', 'workspace-tar', 'workspace-bundle', 'artifacts', 'exec'] as const
+export const AGENT_CAPABILITIES = ['processes', 'attach', 'exec', 'files', 'checkpoints', 'artifacts'] as const
 
 /** Undefined when `peer` can be served, otherwise a sentence that names the side to upgrade. */
 export function protocolMismatch(us: string, them: string, peer: string | undefined): string | undefined {

@@ -19,6 +19,7 @@ import { openView, type RunView } from '../run-view.ts'
 import { AGENTS, PERMISSION_MODES, type RunOptions, readWork, taskRequest } from '../task-request.ts'
 import { parseSecrets } from '../variables.ts'
 import { watch } from '../watch.ts'
+import { gitAuthor } from '../workspace/author.ts'
 import { pushSnapshot } from '../workspace/push.ts'
 import { type Snapshot, takeSnapshot } from '../workspace/snapshot.ts'
 import type { World } from '../world.ts'
@@ -77,9 +78,15 @@ async function run(invocation: Invocation, prompt: string | undefined, options: 
     json: globals.json === true && options.detach !== true,
     stream: options.detach === true ? world.stderr : world.stdout,
   })
+  const author = await gitAuthor(resolve(world.cwd, options.directory ?? '.')).catch(() => undefined)
   const finish = (workspace: CreateTaskInput['workspace']): CreateTaskInput => {
     const request = taskRequest(work, options, workspace, world.env)
-    return { ...request, env: { ...model.env, ...request.env }, secrets: { ...model.secrets, ...secrets } }
+    return {
+      ...request,
+      ...(author && { author }),
+      env: { ...model.env, ...request.env },
+      secrets: { ...model.secrets, ...secrets },
+    }
   }
   const task = await closing(view, () => submit(invocation, gateway, view, options, finish))
   if (options.detach === true) {

@@ -109,6 +109,7 @@ function placeFacts(task: Task, style: Style): Fact[] {
   return [
     ['launcher', task.spec.launcher],
     ['placement', placement === undefined ? undefined : `${placement.handle} since ${placement.startedAt}`],
+    ['agent version', task.state === 'running' ? oneLine(task.connection.version) : undefined],
     isolation,
   ]
 }

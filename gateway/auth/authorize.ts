@@ -26,12 +26,14 @@ export interface Access {
   principal: Principal | undefined
   /** The task of the path, when it has one. */
   task: Task | undefined
+  /** The audit row, when the route leaves one. */
+  auditId: number | undefined
 }
 
 /** @throws RclaudeError `unauthenticated`, `forbidden` or `not_found` */
 export function authorize(store: Store, request: AccessRequest): Access {
   const { route } = request
-  if (route.access === 'public') return { principal: undefined, task: undefined }
+  if (route.access === 'public') return { principal: undefined, task: undefined, auditId: undefined }
   const principal = authenticate(store, request.authorization)
   if (!roleAllows(principal.role, route.access))
     throw new RclaudeError(
@@ -39,19 +41,24 @@ export function authorize(store: Store, request: AccessRequest): Access {
       `the token "${principal.tokenName}" is a ${principal.role}'s; this needs a ${route.access}'s`,
     )
   const task = route.path.includes(':taskId') ? visibleTask(store, principal, request.taskId) : undefined
-  if (route.audit !== undefined) {
-    store.insertAudit({
-      at: new Date().toISOString(),
-      user: principal.user,
-      tokenId: principal.tokenId,
-      address: request.address,
-      action: route.audit,
-      requestId: request.requestId,
-      detail: request.target.slice(0, MAX_AUDIT_DETAIL),
-      ...(task && { taskId: task.id }),
-    })
+  return {
+    principal,
+    task,
+    auditId: route.audit === undefined ? undefined : audit(store, request, route.audit, principal, task),
   }
-  return { principal, task }
+}
+
+function audit(store: Store, request: AccessRequest, action: string, principal: Principal, task: Task | undefined) {
+  return store.insertAudit({
+    at: new Date().toISOString(),
+    user: principal.user,
+    tokenId: principal.tokenId,
+    address: request.address,
+    action,
+    requestId: request.requestId,
+    detail: request.target.slice(0, MAX_AUDIT_DETAIL),
+    ...(task && { taskId: task.id }),
+  })
 }
 
 const MAX_AUDIT_DETAIL = 500

@@ -68,7 +68,7 @@ async function answer(
   const requestId = c.get('requestId')
   const mismatch = protocolMismatch('the gateway', 'this client', c.req.header(PROTOCOL_HEADER))
   if (mismatch !== undefined) throw new RclaudeError('version_mismatch', mismatch)
-  const { principal, task } = authorize(deps.store, {
+  const { principal, task, auditId } = authorize(deps.store, {
     route,
     authorization: c.req.header('authorization'),
     taskId: c.req.param('taskId'),
@@ -79,7 +79,7 @@ async function answer(
   if (principal !== undefined) deps.connections.add(principal, c.env.outgoing)
   const query = parseQuery(route, c)
   const body = await parseBody(route, c, deps.config.limits.requestBody)
-  return handler({ c, deps, query, body, principal, task, requestId })
+  return handler({ c, deps, query, body, principal, task, requestId, auditId })
 }
 
 function parseQuery<R extends AnyRoute>(route: R, c: Context<Bindings>): QueryOf<R> {

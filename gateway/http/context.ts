@@ -31,6 +31,7 @@ export interface Call<R extends AnyRoute> {
   principal: Principal | undefined
   task: Task | undefined
   requestId: string
+  auditId: number | undefined
 }
 
 export type Handler<R extends AnyRoute> = (call: Call<R>) => Response | Promise<Response>

@@ -10,14 +10,22 @@ import { WebSocketServer } from 'ws'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { DIAL_HEADERS } from '../../protocol/run.ts'
-import { PROTOCOL_HEADER, PROTOCOL_VERSION, protocolMismatch } from '../../protocol/version.ts'
+import {
+  CAPABILITIES_HEADER,
+  GATEWAY_CAPABILITIES,
+  PROTOCOL_HEADER,
+  PROTOCOL_VERSION,
+  protocolMismatch,
+  VERSION,
+  VERSION_HEADER,
+} from '../../protocol/version.ts'
 import { createTunnel, OWN_PEER } from '../../tunnel/tunnel.ts'
 import { WEBSOCKET_LIMITS, webSocketTransport } from '../../tunnel/websocket.ts'
 import { hashSecret } from '../auth/tokens.ts'
 import type { Launch } from '../store/store.ts'
 import { connected } from '../tasks/connection.ts'
 import { requestStop } from '../tasks/requests.ts'
-import { AgentLink } from '../tunnels/links.ts'
+import { AgentLink, type PeerInfo } from '../tunnels/links.ts'
 import { addressOf } from './address.ts'
 import type { Deps } from './context.ts'
 
@@ -26,7 +34,13 @@ export const TUNNEL_PATH = '/v1/tunnel'
 export const MAX_AGENT_STREAMS = 8
 
 const server = new WebSocketServer({ noServer: true, clientTracking: false, ...WEBSOCKET_LIMITS })
-server.on('headers', (headers) => headers.push(`${PROTOCOL_HEADER}: ${PROTOCOL_VERSION}`))
+server.on('headers', (headers) =>
+  headers.push(
+    `${PROTOCOL_HEADER}: ${PROTOCOL_VERSION}`,
+    `${VERSION_HEADER}: ${VERSION}`,
+    `${CAPABILITIES_HEADER}: ${GATEWAY_CAPABILITIES.join(',')}`,
+  ),
+)
 
 /** @throws RclaudeError that the caller writes to the socket */
 export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -43,9 +57,21 @@ export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duple
       maxIncomingStreams: MAX_AGENT_STREAMS,
       remoteAddress: addressOf(request),
     })
-    connected(deps, new AgentLink(launch.taskId, launch.launchId, tunnel))
+    connected(deps, new AgentLink(launch.taskId, launch.launchId, tunnel, peerOf(request)))
   })
 }
+
+/** Claims, for people to read: nothing is decided by them. */
+function peerOf(request: IncomingMessage): PeerInfo {
+  const capabilities = (headerOf(request, CAPABILITIES_HEADER) ?? '').slice(0, MAX_CLAIM).split(',')
+  return {
+    version: (headerOf(request, VERSION_HEADER) ?? 'unknown').slice(0, MAX_CLAIM),
+    capabilities: capabilities.filter((name) => /^[a-z0-9-]+$/.test(name)),
+  }
+}
+
+/** Longest header that is taken over from an agent. */
+const MAX_CLAIM = 200
 
 function identify(deps: Deps, request: IncomingMessage): Launch {
   const refuse = () => new RclaudeError('unauthenticated', 'this is no launch of a living task')

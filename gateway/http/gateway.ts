@@ -2,7 +2,7 @@
 import { RclaudeError } from '../../protocol/errors.ts'
 import { openApiDocument } from '../../protocol/openapi.ts'
 import { AGENTS } from '../../protocol/task.ts'
-import { PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
+import { GATEWAY_CAPABILITIES, PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
 import { CLAUDE_CREDENTIALS } from '../tasks/create.ts'
 import { type Deps, type Handlers, principalOf } from './context.ts'
 
@@ -19,6 +19,7 @@ export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'i
       gatewayId: deps.store.gatewayId,
       version: deps.version,
       protocol: { oldest: PROTOCOL_OLDEST, newest: PROTOCOL_VERSION },
+      capabilities: [...GATEWAY_CAPABILITIES],
       launchers: [...deps.launchers.values()].map(({ name, isolation }) => ({ name, isolation })),
       defaultLauncher: deps.config.launchers.default,
       modelCredentials: AGENTS.filter((agent) => hasCredentials(deps, agent)),

@@ -13,6 +13,7 @@ export const taskHandlers: Pick<Handlers, Names> = {
     if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,200}$/.test(idempotencyKey))
       throw new RclaudeError('invalid', 'Idempotency-Key takes 1 to 200 printable characters')
     const { task, created } = await createTask(deps, body, { owner: principalOf(call).user, idempotencyKey })
+    if (call.auditId !== undefined) deps.store.setAuditTask(call.auditId, task.id)
     return c.json(task, created ? 201 : 200, { location: `/v1/tasks/${task.id}` })
   },
   listTasks(call) {

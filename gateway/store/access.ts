@@ -29,7 +29,14 @@ interface AuditRecord {
 
 type AccessPart = Pick<
   Store,
-  'insertToken' | 'findToken' | 'listTokens' | 'revokeToken' | 'touchToken' | 'insertAudit' | 'listAudit'
+  | 'insertToken'
+  | 'findToken'
+  | 'listTokens'
+  | 'revokeToken'
+  | 'touchToken'
+  | 'insertAudit'
+  | 'setAuditTask'
+  | 'listAudit'
 >
 
 export function accessTables(database: Database): AccessPart {
@@ -53,16 +60,19 @@ export function accessTables(database: Database): AccessPart {
         .changes === 1,
     touchToken: (tokenId, at) => void touch.run(at, tokenId),
     insertAudit: (row) =>
-      void insertAudit.run(
-        row.at,
-        row.user,
-        row.tokenId,
-        row.address,
-        row.action,
-        row.taskId ?? null,
-        row.requestId,
-        row.detail ?? null,
+      Number(
+        insertAudit.run(
+          row.at,
+          row.user,
+          row.tokenId,
+          row.address,
+          row.action,
+          row.taskId ?? null,
+          row.requestId,
+          row.detail ?? null,
+        ).lastInsertRowid,
       ),
+    setAuditTask: (id, taskId) => void database.prepare('UPDATE audit SET task_id = ? WHERE id = ?').run(taskId, id),
     listAudit: ({ taskId, limit, before }) =>
       database
         .prepare<[number, string | null, string | null, number], AuditRecord>(

@@ -104,7 +104,9 @@ export interface Store {
   revokeToken(tokenId: TokenId, at: string): boolean
   touchToken(tokenId: TokenId, at: string): void
 
-  insertAudit(row: Omit<AuditRow, 'id'>): void
+  /** @returns its id, with which `setAuditTask` names a task that was only made by the action */
+  insertAudit(row: Omit<AuditRow, 'id'>): number
+  setAuditTask(id: number, taskId: TaskId): void
   listAudit(filter: { taskId?: TaskId | undefined; limit: number; before?: number | undefined }): AuditRow[]
 
   /** Called after each commit that stored events. */

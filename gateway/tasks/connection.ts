@@ -26,7 +26,7 @@ export function connected(context: ConnectionContext, link: AgentLink): void {
 
 function setOnline(context: TaskContext, taskId: TaskId, link: AgentLink, online: boolean): void {
   context.store.changeTask(taskId, (task) => {
-    const connection = { online, since: isoNow() }
+    const connection = { online, since: isoNow(), ...link.peer }
     if (task.state === 'starting' && online && task.placement.launchId === link.launchId)
       return {
         state: { state: 'running', placement: task.placement, connection, since: isoNow() },

@@ -44,7 +44,7 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     secrets: { ...context.gatewayEnvironment(spec.agent), ...secretsOf(context, task) },
     workspace: await workspaceOf(context, task),
     resumeSessionId: turn > 1 ? task.workspace.sessionId : undefined,
-    author: { name: task.owner, email: `${task.owner.replace(/[^a-z0-9._-]/g, '-')}@rclaude.invalid` },
+    author: spec.author ?? { name: task.owner, email: `${task.owner.replace(/[^a-z0-9._-]/g, '-')}@rclaude.invalid` },
     checkpointSeconds: Math.max(1, context.config.intervals.checkpoint),
     maxOfflineSeconds: Math.max(1, context.config.deadlines.maxOffline),
   }

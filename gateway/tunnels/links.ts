@@ -10,16 +10,24 @@ const CALL_TIMEOUT_MS = 30_000
 /** Longest JSON answer of an agent. */
 const MAX_ANSWER_BYTES = 1024 * 1024
 
+/** What the agent said of itself when it dialled. */
+export interface PeerInfo {
+  version: string
+  capabilities: string[]
+}
+
 export class AgentLink {
   readonly taskId: TaskId
   readonly launchId: LaunchId
   readonly tunnel: Tunnel
+  readonly peer: PeerInfo
   readonly #closed = new AbortController()
 
-  constructor(taskId: TaskId, launchId: LaunchId, tunnel: Tunnel) {
+  constructor(taskId: TaskId, launchId: LaunchId, tunnel: Tunnel, peer: PeerInfo) {
     this.taskId = taskId
     this.launchId = launchId
     this.tunnel = tunnel
+    this.peer = peer
     void tunnel.closed.then(() => this.#closed.abort())
   }
 

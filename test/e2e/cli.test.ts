@@ -46,6 +46,7 @@ test('run, diff, pull and apply: the change of the real Claude Code comes home b
   expect(pulled, pulled.stderr).toMatchObject({ code: 0 })
   const branch = (await git(folder, 'branch', '--list', 'rclaude/*', '--format=%(refname:short)')).trim()
   expect(await git(folder, 'show', `${branch}:calc.js`)).toContain('a + b')
+  expect(await git(folder, 'log', '-1', '--format=%an <%ae>', branch)).toBe('User <user@example.org>\n')
 
   const applied = await rclaude.run('apply', '@last')
   expect(applied, applied.stderr).toMatchObject({ code: 0 })

@@ -29,6 +29,15 @@ export const NO_USAGE: Usage = {
   turns: 0,
 }
 
+export const addUsage = (a: Usage, b: Usage): Usage => ({
+  inputTokens: a.inputTokens + b.inputTokens,
+  outputTokens: a.outputTokens + b.outputTokens,
+  cacheReadTokens: a.cacheReadTokens + b.cacheReadTokens,
+  cacheWriteTokens: a.cacheWriteTokens + b.cacheWriteTokens,
+  costUsd: a.costUsd + b.costUsd,
+  turns: a.turns + b.turns,
+})
+
 export const Check = z.object({
   verdict: CheckVerdict,
   exitCode: z.number().int().nullable().optional(),

@@ -17,6 +17,25 @@ export const AGENT_ENV = {
   directory: 'RCLAUDE_DIR',
 } as const
 
+/** What a process launcher passes on to the agent, and the agent to the work: nothing else is inherited. */
+export const INHERITED_ENV = [
+  'PATH',
+  'LANG',
+  'LC_ALL',
+  'LC_CTYPE',
+  'TZ',
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+  'NODE_EXTRA_CA_CERTS',
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+  'RCLAUDE_CLAUDE',
+] as const
+
 /** Headers of the agent's dial to `GET /v1/tunnel`. */
 export const DIAL_HEADERS = {
   taskId: 'rclaude-task',

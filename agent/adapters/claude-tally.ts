@@ -1,5 +1,5 @@
 /** What a run of Claude Code came to so far: counted from its lines, so that a crash still has numbers. */
-import { NO_USAGE, type Usage } from '../../protocol/event.ts'
+import { addUsage, NO_USAGE, type Usage } from '../../protocol/event.ts'
 import { type ClaudeLine, type ResultLine, ToolUseBlock } from './claude-lines.ts'
 
 /** Tools that only prepare work: a run that could use nothing else was still blocked. */
@@ -76,16 +76,4 @@ function messageUsage(usage: ResultLine['usage']): Usage {
   }
 }
 
-function sum(parts: Usage[]): Usage {
-  return parts.reduce(
-    (total, part) => ({
-      inputTokens: total.inputTokens + part.inputTokens,
-      outputTokens: total.outputTokens + part.outputTokens,
-      cacheReadTokens: total.cacheReadTokens + part.cacheReadTokens,
-      cacheWriteTokens: total.cacheWriteTokens + part.cacheWriteTokens,
-      costUsd: total.costUsd + part.costUsd,
-      turns: total.turns + part.turns,
-    }),
-    NO_USAGE,
-  )
-}
+const sum = (parts: Usage[]): Usage => parts.reduce(addUsage, NO_USAGE)

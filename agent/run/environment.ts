@@ -1,24 +1,6 @@
 /** The environment of the work: an allow-list of the agent's own, what the task asks for, and nothing else. */
 import { join } from 'node:path'
-import { AGENT_ENV, type RunSpec } from '../../protocol/run.ts'
-
-const INHERITED = [
-  'PATH',
-  'LANG',
-  'LC_ALL',
-  'LC_CTYPE',
-  'TZ',
-  'HTTP_PROXY',
-  'HTTPS_PROXY',
-  'NO_PROXY',
-  'http_proxy',
-  'https_proxy',
-  'no_proxy',
-  'NODE_EXTRA_CA_CERTS',
-  'SSL_CERT_FILE',
-  'SSL_CERT_DIR',
-  'RCLAUDE_CLAUDE',
-] as const
+import { AGENT_ENV, INHERITED_ENV, type RunSpec } from '../../protocol/run.ts'
 
 /** Folders of a placement, all below one. */
 export interface Directories {
@@ -50,7 +32,7 @@ export function workEnvironment(
   base: BaseEnvironment,
   spec: Pick<RunSpec, 'env' | 'secrets'> | undefined,
 ): Record<string, string> {
-  const inherited = INHERITED.flatMap((name) => {
+  const inherited = INHERITED_ENV.flatMap((name) => {
     const value = base.own[name]
     return value === undefined ? [] : [[name, value] as const]
   })

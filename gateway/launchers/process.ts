@@ -13,29 +13,9 @@ import { join } from 'node:path'
 import { findByEnvironment, startTimeOf } from '../../host/processes.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { LaunchId, TaskId } from '../../protocol/ids.ts'
-import { AGENT_ENV } from '../../protocol/run.ts'
+import { AGENT_ENV, INHERITED_ENV } from '../../protocol/run.ts'
 import type { Placement } from '../../protocol/task.ts'
 import type { Launcher, LaunchSpec, PlacementStatus } from './launcher.ts'
-
-/** Names that an agent takes over from the gateway's environment. */
-const PASSED_ENVIRONMENT = [
-  'PATH',
-  'LANG',
-  'LC_ALL',
-  'LC_CTYPE',
-  'TZ',
-  'TMPDIR',
-  'HTTP_PROXY',
-  'HTTPS_PROXY',
-  'NO_PROXY',
-  'http_proxy',
-  'https_proxy',
-  'no_proxy',
-  'NODE_EXTRA_CA_CERTS',
-  'SSL_CERT_FILE',
-  'SSL_CERT_DIR',
-  'RCLAUDE_CLAUDE',
-]
 
 /** Between TERM and KILL. The agent needs none of it when it was told to end through the tunnel. */
 const STOP_GRACE_MS = 10_000
@@ -86,7 +66,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
         detached: true, // a session of its own: it goes on when the gateway ends
         stdio: ['ignore', log.fd, log.fd],
         env: {
-          ...pick(options.env, PASSED_ENVIRONMENT),
+          ...pick(options.env, INHERITED_ENV),
           [AGENT_ENV.gatewayUrl]: spec.gatewayUrl,
           [AGENT_ENV.taskId]: spec.taskId,
           [AGENT_ENV.launchId]: spec.launchId,

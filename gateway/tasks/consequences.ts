@@ -1,6 +1,5 @@
 /** What follows for a task from the events its agent sent. A pure function: the store applies it with the events. */
-import type { AgentEvent, Usage } from '../../protocol/event.ts'
-import { NO_USAGE } from '../../protocol/event.ts'
+import { type AgentEvent, addUsage, NO_USAGE, type Usage } from '../../protocol/event.ts'
 import type { LaunchId } from '../../protocol/ids.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { TaskChange } from '../store/store.ts'
@@ -12,7 +11,8 @@ export function consequences(task: Task, events: AgentEvent[], launchId: LaunchI
   if (!('placement' in task) || task.placement?.launchId !== launchId) return undefined
   const change: TaskChange = {}
   for (const event of events) {
-    const now = { ...task, ...change, stopRequested: task.stopRequested } as Task
+    const { state, events: _, stopRequested: __, ...rest } = change
+    const now = { ...task, ...rest, ...state } as Task // as it is after the events so far
     switch (event.type) {
       case 'turn_started':
         change.turns = patchTurn(now, event.turn, { startedAt: event.at })
@@ -25,7 +25,7 @@ export function consequences(task: Task, events: AgentEvent[], launchId: LaunchI
         }
         break
       case 'usage':
-        change.usage = add(usageBefore(now, event.turn), event.usage)
+        change.usage = addUsage(usageBefore(now, event.turn), event.usage)
         break
       case 'turn_ended':
         Object.assign(change, turnEnded(now, event))
@@ -43,7 +43,7 @@ function turnEnded(task: Task, event: AgentEvent & { type: 'turn_ended' }): Task
   const result = underStop(task, event.result)
   const change: TaskChange = {
     turns: patchTurn(task, event.turn, { result, endedAt: event.at }),
-    usage: add(usageBefore(task, event.turn), result.usage),
+    usage: addUsage(usageBefore(task, event.turn), result.usage),
     ...(result.sessionId !== undefined && { workspace: { ...task.workspace, sessionId: result.sessionId } }),
   }
   if (task.state !== 'running' || !isLast) return change
@@ -64,14 +64,5 @@ function patchTurn(task: Task, turn: number, patch: Partial<Task['turns'][number
 /** What the turns before this one used. A turn reports its own use, growing. */
 function usageBefore(task: Task, turn: number): Usage {
   const earlier = task.turns.filter((one) => one.turn < turn).map((one) => one.result?.usage ?? NO_USAGE)
-  return earlier.reduce(add, NO_USAGE)
+  return earlier.reduce(addUsage, NO_USAGE)
 }
-
-const add = (a: Usage, b: Usage): Usage => ({
-  inputTokens: a.inputTokens + b.inputTokens,
-  outputTokens: a.outputTokens + b.outputTokens,
-  cacheReadTokens: a.cacheReadTokens + b.cacheReadTokens,
-  cacheWriteTokens: a.cacheWriteTokens + b.cacheWriteTokens,
-  costUsd: a.costUsd + b.costUsd,
-  turns: a.turns + b.turns,
-})

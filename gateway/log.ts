@@ -25,8 +25,9 @@ const REDACTED = [
 ]
 
 /** @param file a path, or 1 for standard output */
-export const createLogger = (level: string, file: string | number = 1): Logger =>
-  pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, redact: { paths: REDACTED, censor: '[redacted]' } },
-    destination({ dest: file, sync: true }),
-  )
+export function createLogger(level: string, file: string | number = 1): Logger {
+  const lines = destination({ dest: file, sync: true })
+  lines.on('error', () => {}) // a full disk costs lines, never the gateway
+  const redact = { paths: REDACTED, censor: '[redacted]' }
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, redact }, lines)
+}

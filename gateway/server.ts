@@ -1,7 +1,7 @@
 /** Builds the gateway: the only place that knows which concrete parts it is made of. */
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
@@ -10,7 +10,7 @@ import type { GatewayConfig } from '../protocol/config.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { newRequestId } from '../protocol/ids.ts'
 import { UserName } from '../protocol/routes.ts'
-import { createToken } from './auth/tokens.ts'
+import { makeToken } from './auth/tokens.ts'
 import { openVault } from './auth/vault.ts'
 import { createAgentServer } from './http/agent-app.ts'
 import { createApp } from './http/app.ts'
@@ -24,6 +24,7 @@ import { createProcessLauncher } from './launchers/process.ts'
 import { lockDataDirectory } from './lock.ts'
 import type { Logger } from './log.ts'
 import { openStore } from './store/sqlite.ts'
+import type { StoredToken } from './store/store.ts'
 import { Reconciler } from './tasks/reconciler.ts'
 import { AgentLinks } from './tunnels/links.ts'
 import { Artifacts } from './workspaces/artifacts.ts'
@@ -52,7 +53,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { config, dataDirectory, log } = options
   mkdirSync(dataDirectory, { recursive: true, mode: 0o700 })
   const lock = lockDataDirectory(dataDirectory)
-  const store = openStore(join(dataDirectory, 'gateway.db'))
+  const store = openStore(join(dataDirectory, 'gateway.db'), (taskId, error) =>
+    log.error({ err: error, taskId }, 'the row of a task cannot be read'),
+  )
   makeFirstToken()
   const state = { isReady: false, url: '' }
   const connections = new Connections()
@@ -73,6 +76,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     }),
     vault: openVault(join(dataDirectory, 'secret.key')),
     log,
+    startedAtMs: Date.now(),
     connections,
     version: options.version,
     agentUrl: () => config.agentUrl ?? state.url,
@@ -109,9 +113,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
   /** Whoever can read the data folder is the administrator. */
   function makeFirstToken(): void {
-    if (store.listTokens().some((token) => token.role === 'admin' && token.revokedAt === undefined)) return
-    const { secret } = createToken(store, { name: 'first', user: firstUser(), role: 'admin' })
-    writeOwnerOnly(join(dataDirectory, 'admin-token'), `${secret}\n`)
+    const isValid = ({ role, revokedAt, expiresAt }: StoredToken) =>
+      role === 'admin' && revokedAt === undefined && (expiresAt === undefined || Date.parse(expiresAt) > Date.now())
+    if (store.listTokens().some(isValid)) return
+    const { token, secret } = makeToken({ name: 'first', user: firstUser(), role: 'admin' })
+    writeOwnerOnly(join(dataDirectory, 'admin-token'), `${secret}\n`) // first: a token that nobody can read locks out
+    store.insertToken(token)
     log.info({ file: join(dataDirectory, 'admin-token') }, 'made the first administrator token')
   }
 
@@ -159,42 +166,40 @@ function createHttpServer(deps: Deps, guardOptions: GuardOptions): Server {
     maxHeaderSize: limits.headersBytes,
     connectionsCheckingInterval: 1_000,
   })
-  server.on('request', (request, response) => {
-    if (passes(request)) void listener(request, response)
-    else refuse(request)
-
-    function refuse(refused: IncomingMessage): void {
-      const requestId = newRequestId()
-      const error = toRclaudeError(refusals.get(refused), deps.log, requestId)
-      response.writeHead(error.status, { ...problemHeaders(error, requestId), connection: 'close' })
-      response.end(JSON.stringify(error.toProblem(requestId)))
-    }
-  })
-  const refusals = new WeakMap<IncomingMessage, unknown>()
-  function passes(request: IncomingMessage): boolean {
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
     try {
       guard(request, guardOptions)
-      return true
-    } catch (error) {
-      refusals.set(request, error)
-      return false
+    } catch (refused) {
+      const requestId = newRequestId()
+      const error = toRclaudeError(refused, deps.log, requestId)
+      response.writeHead(error.status, { ...problemHeaders(error, requestId), connection: 'close' })
+      response.end(JSON.stringify(error.toProblem(requestId)))
+      return
     }
+    void listener(request, response)
   }
+  server.on('request', answer)
+  // Without a listener Node says 100 by itself, before anybody has looked at the token. `app.ts` says it after that.
+  server.on('checkContinue', answer)
   server.on('upgrade', onUpgrade(deps, guardOptions))
   limitHandshakes(server, limits.handshakes)
   return server
 }
 
-/** Connections that have not sent a whole request header yet; one too many is dropped. */
+/**
+ * Connections that have not sent a whole request header yet. When there is one too many, the one that has waited longest
+ * goes: whoever knows what to ask gets in, however many only hold the door.
+ */
 function limitHandshakes(server: Server, limit: number): void {
-  const waiting = new Set<object>()
+  const waiting = new Set<Socket>()
   server.on('connection', (socket) => {
-    if (waiting.size >= limit) return void socket.destroy()
     waiting.add(socket)
     socket.once('close', () => waiting.delete(socket))
+    const [oldest] = waiting
+    if (waiting.size > limit) oldest?.destroy()
   })
-  server.prependListener('request', (request) => waiting.delete(request.socket))
-  server.prependListener('upgrade', (request) => waiting.delete(request.socket))
+  for (const event of ['request', 'checkContinue', 'upgrade'] as const)
+    server.prependListener(event, (request: IncomingMessage) => waiting.delete(request.socket))
 }
 
 function guardOptions(config: GatewayConfig): GuardOptions {

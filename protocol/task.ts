@@ -215,4 +215,9 @@ export const Task = z.intersection(z.object(taskBase), TaskState)
 export type Task = z.infer<typeof Task>
 export type TaskBase = z.infer<z.ZodObject<typeof taskBase>>
 
-export const hasEnded = (task: TaskState): boolean => task.state === 'ended'
+/** The state part of a task, without the rest of it. */
+export function stateOf(task: Task): TaskState {
+  const { id, owner, spec, createdAt, turns, stopRequested, workspace, usage, lastSeq, retryOf, isolation, ...state } =
+    task
+  return state
+}

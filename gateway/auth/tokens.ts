@@ -33,8 +33,8 @@ export interface NewToken {
   expiresInSeconds?: number | undefined
 }
 
-/** @returns the row and the token's value, which nobody can read again */
-export function createToken(store: Store, request: NewToken, now = Date.now()): { token: StoredToken; secret: string } {
+/** @returns the row to store and the token's value, which nobody can read again */
+export function makeToken(request: NewToken, now = Date.now()): { token: StoredToken; secret: string } {
   const secret = TOKEN_PREFIX + newSecret()
   const token: StoredToken = {
     id: newTokenId(),
@@ -47,7 +47,6 @@ export function createToken(store: Store, request: NewToken, now = Date.now()): 
       expiresAt: new Date(now + request.expiresInSeconds * 1000).toISOString(),
     }),
   }
-  store.insertToken(token)
   return { token, secret }
 }
 
@@ -63,7 +62,15 @@ export function authenticate(store: Store, authorization: string | undefined, no
   const expiresAtMs = token.expiresAt === undefined ? undefined : Date.parse(token.expiresAt)
   if (expiresAtMs !== undefined && expiresAtMs <= now)
     throw new RclaudeError('unauthenticated', `the token "${token.name}" expired at ${token.expiresAt}`)
-  if (now - Date.parse(token.lastUsedAt ?? '1970-01-01T00:00:00Z') > TOUCH_INTERVAL_MS)
-    store.touchToken(token.id, new Date(now).toISOString())
+  if (now - Date.parse(token.lastUsedAt ?? '1970-01-01T00:00:00Z') > TOUCH_INTERVAL_MS) touch(store, token.id, now)
   return { user: token.user, role: token.role, tokenId: token.id, tokenName: token.name, expiresAtMs }
+}
+
+/** Not worth a refusal: with a full disk people must still be able to look, and to delete. */
+function touch(store: Store, tokenId: TokenId, now: number): void {
+  try {
+    store.touchToken(tokenId, new Date(now).toISOString())
+  } catch (error) {
+    if (!(error instanceof RclaudeError && error.code === 'disk_full')) throw error
+  }
 }

@@ -18,7 +18,7 @@ const HEADER_DEADLINE_MS = 10_000
 export function createAgentServer(context: TaskContext): { serve(link: AgentLink): void; close(): void } {
   const owners = new WeakMap<object, AgentLink>()
   const server = createServer(
-    { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0, keepAlive: false },
+    { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0, connectionsCheckingInterval: 1_000, keepAlive: false },
     (request, response) => {
       const tunnel = tunnelOf(request.socket)
       const link = tunnel && owners.get(tunnel)
@@ -41,15 +41,25 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://gateway')
-  const gitPath = GIT_PATHS.find((path) => url.pathname === `/git/${path}`)
-  if (gitPath !== undefined) return git(context, link, request, response, gitPath, url.searchParams.get('service'))
-  const artifact = /^\/artifacts\/([^/]+)$/.exec(url.pathname)?.[1]
+  // Compared as it came: nothing is normalised, so nothing but these exact paths can be meant.
+  const [path = '', query = ''] = (request.url ?? '').split('?', 2)
+  const gitPath = GIT_PATHS.find((known) => path === `/git/${known}`)
+  if (gitPath !== undefined)
+    return git(context, link, request, response, gitPath, new URLSearchParams(query).get('service'))
+  const artifact = /^\/artifacts\/([^/]+)$/.exec(path)?.[1]
   if (artifact !== undefined && request.method === 'PUT') {
-    await context.artifacts.put(link.taskId, decodeURIComponent(artifact), request)
+    await context.artifacts.put(link.taskId, nameOf(artifact), request)
     return void response.writeHead(204).end()
   }
-  throw new RclaudeError('not_found', `an agent cannot ask for ${request.method} ${url.pathname}`)
+  throw new RclaudeError('not_found', `an agent cannot ask for ${request.method} ${path.slice(0, 200)}`)
+}
+
+function nameOf(encoded: string): string {
+  try {
+    return decodeURIComponent(encoded)
+  } catch (cause) {
+    throw new RclaudeError('invalid', 'the name of the artifact is not percent-encoded UTF-8', { cause })
+  }
 }
 
 async function git(

@@ -78,9 +78,14 @@ async function answer(
   })
   if (principal !== undefined) deps.connections.add(principal, c.env.outgoing)
   const query = parseQuery(route, c)
+  if (expectsContinue(c)) c.env.outgoing.writeContinue()
   const body = await parseBody(route, c, deps.config.limits.requestBody)
   return handler({ c, deps, query, body, principal, task, requestId, auditId })
 }
+
+/** RFC 9110 10.1.1: the client waits with its body until it is told that it is wanted. */
+const expectsContinue = (c: Context<Bindings>): boolean =>
+  c.env.incoming.httpVersion === '1.1' && c.env.incoming.headers.expect?.toLowerCase() === '100-continue'
 
 function parseQuery<R extends AnyRoute>(route: R, c: Context<Bindings>): QueryOf<R> {
   if (route.query === undefined) return {} as QueryOf<R>

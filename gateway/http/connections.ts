@@ -34,8 +34,8 @@ export class Connections {
     })
   }
 
-  closeAll(tokenId: TokenId): void {
-    for (const { connection } of this.#open.get(tokenId) ?? []) connection.destroy()
+  closeAll(tokenId: TokenId, except?: Closable): void {
+    for (const { connection } of this.#open.get(tokenId) ?? []) if (connection !== except) connection.destroy()
   }
 
   stop(): void {

@@ -13,6 +13,7 @@ import { DIAL_HEADERS } from '../../protocol/run.ts'
 import {
   CAPABILITIES_HEADER,
   GATEWAY_CAPABILITIES,
+  GATEWAY_HEADER,
   PROTOCOL_HEADER,
   PROTOCOL_VERSION,
   protocolMismatch,
@@ -34,13 +35,17 @@ export const TUNNEL_PATH = '/v1/tunnel'
 export const MAX_AGENT_STREAMS = 8
 
 const server = new WebSocketServer({ noServer: true, clientTracking: false, ...WEBSOCKET_LIMITS })
-server.on('headers', (headers) =>
+server.on('headers', (headers, request) =>
   headers.push(
+    `${GATEWAY_HEADER}: ${gatewayOf.get(request)}`,
     `${PROTOCOL_HEADER}: ${PROTOCOL_VERSION}`,
     `${VERSION_HEADER}: ${VERSION}`,
     `${CAPABILITIES_HEADER}: ${GATEWAY_CAPABILITIES.join(',')}`,
   ),
 )
+
+/** Whose answer it is: an agent that is refused by another gateway, on a port that changed hands, goes on dialling. */
+const gatewayOf = new WeakMap<IncomingMessage, string>()
 
 /** @throws RclaudeError that the caller writes to the socket */
 export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -50,6 +55,7 @@ export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duple
   if (mismatch !== undefined) throw new RclaudeError('version_mismatch', mismatch)
   const launch = identify(deps, request)
   checkState(deps, launch)
+  gatewayOf.set(request, deps.store.gatewayId)
   server.handleUpgrade(request, socket, head, (webSocket) => {
     const tunnel = createTunnel(webSocketTransport(webSocket), {
       side: 'server',

@@ -3,7 +3,7 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { openApiDocument } from '../../protocol/openapi.ts'
 import { AGENTS } from '../../protocol/task.ts'
 import { GATEWAY_CAPABILITIES, PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
-import { CLAUDE_CREDENTIALS } from '../tasks/create.ts'
+import { CLAUDE_CREDENTIALS } from '../tasks/admission.ts'
 import { type Deps, type Handlers, principalOf } from './context.ts'
 
 export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'info' | 'me'> = {

@@ -17,20 +17,33 @@ export function problemHeaders(error: RclaudeError, requestId: string): Record<s
     'content-type': 'application/problem+json',
     'cache-control': 'no-store',
     'rclaude-request-id': requestId,
-    ...(error.status === 401 && { 'www-authenticate': 'Bearer realm="rclaude"' }),
+    // Who has no token has no claim to a connection either: a body that never ends would hold it for ever.
+    ...(error.status === 401 && { 'www-authenticate': 'Bearer realm="rclaude"', connection: 'close' }),
     ...(error.retryAfterSeconds !== undefined && { 'retry-after': String(error.retryAfterSeconds) }),
   }
 }
 
-/** Refuses an upgrade: the answer is written to the socket, which is then closed. */
-export function refuseUpgrade(socket: Duplex, error: RclaudeError, requestId: string): void {
+/** A refused client gets this long to read the answer and close; then its socket is taken away. */
+const REFUSAL_LINGER_MS = 2_000
+
+/** Refuses an upgrade: the answer is written to the socket, which is then closed, whatever the client does. */
+export function refuseUpgrade(
+  socket: Duplex,
+  error: RclaudeError,
+  requestId: string,
+  more: Record<string, string> = {},
+): void {
   const body = JSON.stringify(error.toProblem(requestId))
   const headers = {
     ...problemHeaders(error, requestId),
+    ...more,
     'content-length': String(Buffer.byteLength(body)),
     connection: 'close',
   }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`)
   socket.on('error', () => {})
+  socket.resume() // what the client still sends is nobody's
+  const timer = setTimeout(() => socket.destroy(), REFUSAL_LINGER_MS)
+  socket.once('close', () => clearTimeout(timer))
   socket.end(`HTTP/1.1 ${error.status} ${error.toProblem().title}\r\n${lines.join('\r\n')}\r\n\r\n${body}`)
 }

@@ -62,7 +62,11 @@ export async function forward(call: Call<AnyRoute>): Promise<Response> {
   const upstream = requestOver(link.tunnel.open(), {
     method: incoming.method ?? 'GET',
     path: forwardedPath(incoming, taskOf(call)),
-    headers: { ...requestHeaders(incoming.headers, principalOf(call)), ...framing(incoming) },
+    headers: {
+      ...requestHeaders(incoming.headers, principalOf(call)),
+      ...framing(incoming),
+      'rclaude-request-id': call.requestId,
+    },
   })
   outgoing.once('close', () => upstream.destroy())
   const answer = receiveAnswer(upstream)
@@ -73,7 +77,7 @@ export async function forward(call: Call<AnyRoute>): Promise<Response> {
   outgoing.writeHead(response.statusCode ?? 502, {
     ...responseHeaders(response.headers),
     'rclaude-request-id': call.requestId,
-    ...(response.headers.trailer && { trailer: response.headers.trailer }),
+    ...(mayHaveTrailers(incoming, response) && { trailer: response.headers.trailer }),
   })
   outgoing.flushHeaders()
   response.once('end', () => outgoing.addTrailers(trailersOf(response)))
@@ -94,9 +98,16 @@ export function linkOf(deps: Deps, task: Task): AgentLink {
   throw new RclaudeError('agent_offline', `task ${task.id} cannot be reached: ${wait}`, { retryAfterSeconds: 1 })
 }
 
-/** Exactly what `authorize()` saw, without the task's prefix. */
+/**
+ * Exactly what `authorize()` saw, without the task's prefix.
+ * @throws RclaudeError `invalid` when the prefix is percent-encoded: the router read it, but no cut of ours would fit
+ */
 export function forwardedPath(incoming: IncomingMessage, task: Task): string {
-  return (incoming.url ?? '').slice(`/v1/tasks/${task.id}`.length)
+  const prefix = `/v1/tasks/${task.id}`
+  const target = incoming.url ?? ''
+  if (!target.startsWith(`${prefix}/`))
+    throw new RclaudeError('invalid', `the request's path must begin with ${prefix}/, without percent-encoding`)
+  return target.slice(prefix.length)
 }
 
 export function requestHeaders(headers: IncomingHttpHeaders, principal: Principal): OutgoingHttpHeaders {
@@ -133,9 +144,16 @@ function keep(headers: IncomingHttpHeaders, allowed: (name: string) => boolean):
   return Object.fromEntries(Object.entries(headers).filter(([name]) => allowed(name) && !named.has(name)))
 }
 
+/** Trailers exist in chunked bodies only; Node throws where an agent or an HTTP/1.0 client makes that impossible. */
+const mayHaveTrailers = (incoming: IncomingMessage, response: IncomingMessage): boolean =>
+  response.headers.trailer !== undefined &&
+  response.headers['transfer-encoding'] !== undefined &&
+  incoming.httpVersion === '1.1' &&
+  incoming.method !== 'HEAD'
+
 const trailersOf = (response: IncomingMessage): Array<[string, string]> =>
   Object.entries(response.trailers).flatMap(([name, value]) =>
-    value === undefined ? [] : [[name, value] as [string, string]],
+    value === undefined || NOT_FROM_AGENT.has(name) ? [] : [[name, value] as [string, string]],
   )
 
 function receiveAnswer(upstream: ReturnType<typeof requestOver>): Promise<IncomingMessage> {
@@ -148,7 +166,11 @@ function receiveAnswer(upstream: ReturnType<typeof requestOver>): Promise<Incomi
       clearTimeout(timer)
       resolve(response)
     })
-    upstream.once('upgrade', (_response, socket) => socket.destroy())
+    upstream.once('upgrade', (_response, socket) => {
+      clearTimeout(timer)
+      socket.destroy()
+      reject(new RclaudeError('agent_failed', 'the agent answered an ordinary request with an upgrade'))
+    })
     upstream.once('error', (cause) => {
       clearTimeout(timer)
       reject(new RclaudeError('agent_failed', `the connection to the agent broke: ${cause.message}`, { cause }))

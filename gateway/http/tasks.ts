@@ -1,6 +1,7 @@
 /** Tasks: create, list, look at, stop, delete, repeat, continue. */
 import { RclaudeError } from '../../protocol/errors.ts'
-import { continueTask, createTask, retryTask } from '../tasks/create.ts'
+import { continueTask } from '../tasks/continue.ts'
+import { createTask, retryTask } from '../tasks/create.ts'
 import { deleteTask, requestStop } from '../tasks/requests.ts'
 import { type Handlers, principalOf, taskOf } from './context.ts'
 
@@ -40,5 +41,6 @@ export const taskHandlers: Pick<Handlers, Names> = {
     const task = await retryTask(call.deps, taskOf(call), call.body.secrets, principalOf(call).user)
     return call.c.json(task, 201, { location: `/v1/tasks/${task.id}` })
   },
-  continueTask: (call) => call.c.json(continueTask(call.deps, taskOf(call), call.body.prompt, call.body.secrets), 202),
+  continueTask: async (call) =>
+    call.c.json(await continueTask(call.deps, taskOf(call), call.body.prompt, call.body.secrets), 202),
 }

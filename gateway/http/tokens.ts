@@ -3,14 +3,15 @@
 import { RclaudeError } from '../../protocol/errors.ts'
 import { TokenId } from '../../protocol/ids.ts'
 import type { Token } from '../../protocol/routes.ts'
-import { createToken } from '../auth/tokens.ts'
+import { makeToken } from '../auth/tokens.ts'
 import type { StoredToken } from '../store/store.ts'
 import { isoNow } from '../tasks/context.ts'
 import type { Handlers } from './context.ts'
 
 export const tokenHandlers: Pick<Handlers, 'createToken' | 'listTokens' | 'revokeToken' | 'listAudit'> = {
   createToken({ c, deps, body }) {
-    const { token, secret } = createToken(deps.store, body)
+    const { token, secret } = makeToken(body)
+    deps.store.insertToken(token)
     return c.json({ token: withoutHash(token), secret }, 201)
   },
   listTokens: ({ c, deps }) => c.json({ tokens: deps.store.listTokens().map(withoutHash) }),
@@ -18,7 +19,7 @@ export const tokenHandlers: Pick<Handlers, 'createToken' | 'listTokens' | 'revok
     const tokenId = TokenId.safeParse(c.req.param('tokenId'))
     if (!tokenId.success || !deps.store.revokeToken(tokenId.data, isoNow()))
       throw new RclaudeError('not_found', `there is no valid token ${String(c.req.param('tokenId')).slice(0, 60)}`)
-    deps.connections.closeAll(tokenId.data)
+    deps.connections.closeAll(tokenId.data, c.env.outgoing) // but for this answer
     return c.body(null, 204)
   },
   listAudit({ c, deps, query }) {

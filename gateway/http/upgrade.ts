@@ -9,7 +9,7 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { newRequestId } from '../../protocol/ids.ts'
 import type { AnyRoute } from '../../protocol/route.ts'
 import { routes } from '../../protocol/routes.ts'
-import { PROTOCOL_HEADER, protocolMismatch } from '../../protocol/version.ts'
+import { GATEWAY_HEADER, PROTOCOL_HEADER, protocolMismatch } from '../../protocol/version.ts'
 import { requestOver } from '../../tunnel/http.ts'
 import { authorize } from '../auth/authorize.ts'
 import { addressOf } from './address.ts'
@@ -28,7 +28,10 @@ export const onUpgrade =
   (deps: Deps, guardOptions: GuardOptions) =>
   (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     const requestId = newRequestId()
-    const refuse = (error: unknown) => refuseUpgrade(socket, toRclaudeError(error, deps.log, requestId), requestId)
+    const refuse = (error: unknown) =>
+      refuseUpgrade(socket, toRclaudeError(error, deps.log, requestId), requestId, {
+        [GATEWAY_HEADER]: deps.store.gatewayId,
+      })
     socket.on('error', () => socket.destroy())
     try {
       guard(request, guardOptions)
@@ -69,10 +72,14 @@ async function splice(
     throw new RclaudeError('invalid', 'the WebSocket handshake is not version 13 with a key')
   deps.connections.add(principal, socket)
   const protocol = headerOf(request, 'sec-websocket-protocol')
-  const agent = await shakeHands(linkOf(deps, task).tunnel.open(), forwardedPath(request, task), {
+  const target = forwardedPath(request, task)
+  const stream = linkOf(deps, task).tunnel.open()
+  socket.once('close', () => stream.destroy()) // the client left, or its token was revoked meanwhile
+  const agent = await shakeHands(stream, target, {
     ...requestHeaders(request.headers, principal),
     ...(protocol !== undefined && { 'sec-websocket-protocol': protocol }),
   })
+  if (socket.destroyed) return void agent.stream.destroy()
   socket.write(
     `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptOf(key)}\r\n` +
       `${agent.protocol === undefined ? '' : `Sec-WebSocket-Protocol: ${agent.protocol}\r\n`}rclaude-request-id: ${requestId}\r\n\r\n`,

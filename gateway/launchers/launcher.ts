@@ -30,6 +30,6 @@ export interface Launcher {
   inspect(placements: Placement[]): Promise<Map<LaunchId, PlacementStatus>>
   /** Idempotent; resolves when it is gone, with nothing of it left behind. */
   stop(placement: Placement, reason: string): Promise<void>
-  /** Everything that this gateway ever launched and that is alive. */
+  /** Everything that this gateway ever launched and of which anything is left: a process, or files to clean up. */
   list(): Promise<Array<Placement & { taskId: TaskId }>>
 }

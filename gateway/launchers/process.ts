@@ -51,10 +51,15 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     await mkdir(folder, { recursive: true, mode: 0o700 })
     const record: Record = { launchId: spec.launchId, taskId: spec.taskId, startedAt: new Date().toISOString() }
     await writeRecord(folder, record)
-    const pid = await start(folder, spec)
-    const started = { ...record, pid, startTime: (await startTimeOf(pid)) ?? '' }
-    await writeRecord(folder, started)
-    return toPlacement(started)
+    try {
+      const pid = await start(folder, spec)
+      const started = { ...record, pid, startTime: (await startTimeOf(pid)) ?? '' }
+      await writeRecord(folder, started)
+      return toPlacement(started)
+    } catch (error) {
+      await remove(record)
+      throw error
+    }
   }
 
   async function start(folder: string, spec: LaunchSpec): Promise<number> {
@@ -91,16 +96,23 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     }
   }
 
+  /** One look at one process: the work beside it does not matter while the agent lives. */
   async function statusOf(placement: Placement): Promise<PlacementStatus> {
     const record = (await records()).find(({ launchId }) => launchId === placement.launchId)
-    if (record !== undefined && (await pidsOf(record)).includes(Number(placement.handle))) return { status: 'running' }
+    if (record !== undefined && (await isAgentAlive(record))) return { status: 'running' }
+    // Cut off between start and record: the placement knows what the record does not.
+    if (record !== undefined && record.pid === undefined && (await pidsOf(record)).length > 0)
+      return { status: 'running' }
     const tail = record && (await tailOf(join(folderOf(record.taskId), LOG)))
     return { status: 'gone', reason: 'placement_gone', ...(tail && { detail: tail }) }
   }
 
   async function stop(placement: Placement): Promise<void> {
     const record = (await records()).find(({ launchId }) => launchId === placement.launchId)
-    if (record === undefined) return
+    if (record !== undefined) await remove(record)
+  }
+
+  async function remove(record: Record): Promise<void> {
     await endAll(record, 'SIGTERM', STOP_GRACE_MS)
     await endAll(record, 'SIGKILL', STOP_GRACE_MS)
     await rm(folderOf(record.taskId), { recursive: true, force: true, maxRetries: 3 })
@@ -127,8 +139,12 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     const carriers = await findByEnvironment(AGENT_ENV.launchId, record.launchId)
     const { pid } = record
     if (pid === undefined || carriers.includes(pid)) return carriers
-    const isOurs = record.startTime !== '' && (await startTimeOf(pid)) === record.startTime
-    return isOurs ? [pid, ...carriers] : carriers
+    return (await isAgentAlive(record)) ? [pid, ...carriers] : carriers
+  }
+
+  /** A pid alone proves nothing: another process may have got it since. */
+  async function isAgentAlive({ pid, startTime }: Record): Promise<boolean> {
+    return pid !== undefined && startTime !== '' && (await startTimeOf(pid)) === startTime
   }
 
   async function records(): Promise<Record[]> {
@@ -138,14 +154,12 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   }
 
   async function list(): Promise<Array<Placement & { taskId: TaskId }>> {
-    const found = await Promise.all(
+    return Promise.all(
       (await records()).map(async (record) => {
-        const [first] = await pidsOf(record)
-        if (first === undefined) return []
-        return [{ ...toPlacement({ ...record, pid: record.pid ?? first }), taskId: record.taskId }]
+        const pid = record.pid ?? (await pidsOf(record))[0]
+        return { ...toPlacement({ ...record, ...(pid !== undefined && { pid }) }), taskId: record.taskId }
       }),
     )
-    return found.flat()
   }
 
   return {

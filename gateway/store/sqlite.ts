@@ -6,9 +6,10 @@ import { accessTables } from './access.ts'
 import { launchTables } from './launches.ts'
 import { migrate } from './migrations.ts'
 import type { Store } from './store.ts'
-import { taskTables } from './tasks.ts'
+import { type OnUnreadable, taskTables } from './tasks.ts'
 
-export function openStore(file: string): Store {
+/** @param onUnreadable told of a task whose row cannot be understood; it is left out of lists */
+export function openStore(file: string, onUnreadable: OnUnreadable = () => {}): Store {
   const database = new Database(file)
   database.pragma('journal_mode = WAL')
   // A killed process loses nothing that was committed; only a power cut may lose the newest commits.
@@ -17,7 +18,7 @@ export function openStore(file: string): Store {
   migrate(database)
   return {
     gatewayId: gatewayIdOf(database),
-    ...guarded(taskTables(database)),
+    ...guarded(taskTables(database, onUnreadable)),
     ...guarded(launchTables(database)),
     ...guarded(accessTables(database)),
     close: () => database.close(),

@@ -84,7 +84,7 @@ export interface Store {
   eventBytes(taskId: TaskId): number
 
   /** Encrypted secrets that were not delivered yet. */
-  takeSecrets(taskId: TaskId): Buffer | undefined
+  sealedSecrets(taskId: TaskId): Buffer | undefined
   putSecrets(taskId: TaskId, sealed: Buffer): void
   dropSecrets(taskId: TaskId): void
 

@@ -45,13 +45,13 @@ type TaskPart = Pick<
   | 'recordEvents'
   | 'lastAgentSeq'
   | 'eventBytes'
-  | 'takeSecrets'
+  | 'sealedSecrets'
   | 'putSecrets'
   | 'dropSecrets'
   | 'onEvents'
 >
 
-export function taskTables(database: Database): TaskPart {
+export function taskTables(database: Database, onUnreadable: OnUnreadable): TaskPart {
   const listeners = new Set<(taskId: TaskId) => void>()
   const select = database.prepare<[string], TaskRow>('SELECT * FROM tasks WHERE id = ?')
   const update = database.prepare(
@@ -63,6 +63,7 @@ export function taskTables(database: Database): TaskPart {
   const selectEvents = database.prepare<[string, number, number], EventRow>(
     'SELECT seq, at, turn, launch_id, body FROM events WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?',
   )
+  const selectActive = database.prepare<[], TaskRow>(`SELECT * FROM tasks WHERE state <> 'ended' ORDER BY n`)
   const selectLast = database.prepare('SELECT max(agent_seq) FROM events WHERE launch_id = ?').pluck()
   const putSecrets = database.prepare('INSERT OR REPLACE INTO secrets VALUES (?, ?)')
 
@@ -178,9 +179,8 @@ export function taskTables(database: Database): TaskPart {
       const row = select.get(taskId)
       return row && toTask(row)
     },
-    listTasks: (filter) => listTasks(database, filter),
-    activeTasks: () =>
-      database.prepare<[], TaskRow>(`SELECT * FROM tasks WHERE state <> 'ended' ORDER BY n`).all().map(toTask),
+    listTasks: (filter) => listTasks(database, filter, onUnreadable),
+    activeTasks: () => readable(selectActive.all(), onUnreadable),
     changeTask: (taskId, decide) => announced(changeTask.immediate(taskId, decide)),
     deleteTask(taskId) {
       database.prepare('DELETE FROM tasks WHERE id = ?').run(taskId)
@@ -191,7 +191,7 @@ export function taskTables(database: Database): TaskPart {
     lastAgentSeq: (launchId) => Number(selectLast.get(launchId) ?? 0),
     eventBytes: (taskId) =>
       Number(database.prepare('SELECT event_bytes FROM tasks WHERE id = ?').pluck().get(taskId) ?? 0),
-    takeSecrets: (taskId) =>
+    sealedSecrets: (taskId) =>
       database.prepare('SELECT sealed FROM secrets WHERE task_id = ?').pluck().get(taskId) as Buffer | undefined,
     putSecrets: (taskId, sealed) => void putSecrets.run(taskId, sealed),
     dropSecrets: (taskId) => void database.prepare('DELETE FROM secrets WHERE task_id = ?').run(taskId),
@@ -202,7 +202,25 @@ export function taskTables(database: Database): TaskPart {
   }
 }
 
-function listTasks(database: Database, filter: TaskFilter): { tasks: Task[]; nextCursor?: string } {
+export type OnUnreadable = (taskId: string, error: unknown) => void
+
+/** One damaged row must not hide the others, nor stop the gateway. */
+function readable(rows: TaskRow[], onUnreadable: OnUnreadable): Task[] {
+  return rows.flatMap((row) => {
+    try {
+      return [toTask(row)]
+    } catch (error) {
+      onUnreadable(row.id, error)
+      return []
+    }
+  })
+}
+
+function listTasks(
+  database: Database,
+  filter: TaskFilter,
+  onUnreadable: OnUnreadable,
+): { tasks: Task[]; nextCursor?: string } {
   const where: string[] = ['1 = 1']
   const values: Record<string, string | number> = { limit: filter.limit + 1 }
   const add = (condition: string, name: string, value: string | number) => {
@@ -230,7 +248,10 @@ function listTasks(database: Database, filter: TaskFilter): { tasks: Task[]; nex
     .all(values)
   const tasks = rows.slice(0, filter.limit)
   const last = tasks.at(-1)
-  return { tasks: tasks.map(toTask), ...(rows.length > tasks.length && last && { nextCursor: last.n.toString(36) }) }
+  return {
+    tasks: readable(tasks, onUnreadable),
+    ...(rows.length > tasks.length && last && { nextCursor: last.n.toString(36) }),
+  }
 }
 
 const stateOf = (row: TaskRow): TaskState => TaskState.parse({ state: row.state, ...JSON.parse(row.facts) })

@@ -1,9 +1,8 @@
 /** An agent came, or went. */
-import type { TaskId } from '../../protocol/ids.ts'
-import type { TaskState } from '../../protocol/task.ts'
+import type { LaunchId, TaskId } from '../../protocol/ids.ts'
+import { stateOf, type Task, type TaskState } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { isoNow, type TaskContext } from './context.ts'
-import { stateOf } from './create.ts'
 import { record } from './recorder.ts'
 
 export interface ConnectionContext extends TaskContext {
@@ -14,20 +13,29 @@ export interface ConnectionContext extends TaskContext {
 export function connected(context: ConnectionContext, link: AgentLink): void {
   context.links.attach(link)
   context.serveAgent(link)
-  setOnline(context, link.taskId, link, true)
+  try {
+    setOnline(context, link)
+  } catch (error) {
+    // What cannot be stored has not happened: the agent dials again.
+    context.links.detach(link)
+    context.log.warn({ err: error, taskId: link.taskId }, 'cannot store that the agent is connected')
+    link.close('the gateway cannot take agents at the moment')
+    return
+  }
   context.log.info({ taskId: link.taskId, launchId: link.launchId }, 'agent connected')
   void record(context, link)
   void link.tunnel.closed.then((reason) => {
     context.log.info({ taskId: link.taskId, launchId: link.launchId, reason }, 'agent disconnected')
-    if (context.links.detach(link)) setOnline(context, link.taskId, link, false)
+    if (context.links.detach(link)) setOffline(context, link)
   })
   context.wake(link.taskId)
 }
 
-function setOnline(context: TaskContext, taskId: TaskId, link: AgentLink, online: boolean): void {
+function setOnline(context: TaskContext, link: AgentLink): void {
+  const { taskId, launchId, peer } = link
   context.store.changeTask(taskId, (task) => {
-    const connection = { online, since: isoNow(), ...link.peer }
-    if (task.state === 'starting' && online && task.placement.launchId === link.launchId)
+    const connection = { online: true, since: isoNow(), ...peer }
+    if (task.state === 'starting' && task.placement.launchId === launchId)
       return {
         state: { state: 'running', placement: task.placement, connection, since: isoNow() },
         events: [
@@ -35,9 +43,23 @@ function setOnline(context: TaskContext, taskId: TaskId, link: AgentLink, online
           { type: 'state', state: 'running' },
         ],
       }
-    if (task.state !== 'running' || task.placement.launchId !== link.launchId || task.connection.online === online)
-      return undefined
-    const state = stateOf(task) as Extract<TaskState, { state: 'running' }>
-    return { state: { ...state, connection }, events: [{ type: 'connection', online }] }
+    if (task.state !== 'running' || task.placement.launchId !== launchId || task.connection.online) return undefined
+    return { state: { ...running(task), connection }, events: [{ type: 'connection', online: true }] }
   })
 }
+
+/** Also for a connection that an earlier gateway, or a full disk, left written down as open: the reconciler finds it. */
+export function setOffline(context: TaskContext, { taskId, launchId }: { taskId: TaskId; launchId: LaunchId }): void {
+  try {
+    context.store.changeTask(taskId, (task) => {
+      if (task.state !== 'running' || task.placement.launchId !== launchId || !task.connection.online) return undefined
+      const connection = { ...task.connection, online: false, since: isoNow() }
+      return { state: { ...running(task), connection }, events: [{ type: 'connection', online: false }] }
+    })
+  } catch (error) {
+    context.log.warn({ err: error, taskId }, 'cannot store that the agent is disconnected')
+  }
+}
+
+type Running = Extract<TaskState, { state: 'running' }>
+const running = (task: Task): Running => stateOf(task) as Running

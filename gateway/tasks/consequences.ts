@@ -1,9 +1,9 @@
 /** What follows for a task from the events its agent sent. A pure function: the store applies it with the events. */
-import { type AgentEvent, addUsage, NO_USAGE, type Usage } from '../../protocol/event.ts'
+import { type AgentEvent, addUsage, NO_USAGE, type RunResult, type Usage } from '../../protocol/event.ts'
 import type { LaunchId } from '../../protocol/ids.ts'
-import type { Task } from '../../protocol/task.ts'
+import type { Outcome } from '../../protocol/outcome.ts'
+import { stateOf, type Task } from '../../protocol/task.ts'
 import type { TaskChange } from '../store/store.ts'
-import { stateOf } from './create.ts'
 import { leaveWithResult, underStop } from './ending.ts'
 
 export function consequences(task: Task, events: AgentEvent[], launchId: LaunchId): TaskChange | undefined {
@@ -36,7 +36,8 @@ export function consequences(task: Task, events: AgentEvent[], launchId: LaunchI
   return change
 }
 
-function turnEnded(task: Task, event: AgentEvent & { type: 'turn_ended' }): TaskChange {
+/** The turn has its result: the task leaves with it, or is kept. */
+export function turnEnded(task: Task, event: { turn: number; at: string; result: RunResult }): TaskChange {
   const turn = task.turns.find((one) => one.turn === event.turn)
   if (turn === undefined || turn.result !== undefined) return {}
   const isLast = event.turn === task.turns.length
@@ -45,6 +46,14 @@ function turnEnded(task: Task, event: AgentEvent & { type: 'turn_ended' }): Task
     turns: patchTurn(task, event.turn, { result, endedAt: event.at }),
     usage: addUsage(usageBefore(task, event.turn), result.usage),
     ...(result.sessionId !== undefined && { workspace: { ...task.workspace, sessionId: result.sessionId } }),
+  }
+  if (task.state === 'finishing' && isLast && GIVEN_UP.has(task.outcome)) {
+    // Given up too early: what the agent says it came to counts for more than what was guessed without it.
+    const { outcome, reason, message } = result
+    return {
+      ...change,
+      state: { ...(stateOf(task) as Extract<Task, { state: 'finishing' }>), outcome, reason, message },
+    }
   }
   if (task.state !== 'running' || !isLast) return change
   if (task.spec.keepSeconds === 0 || task.stopRequested !== undefined || result.outcome === 'interrupted')
@@ -56,6 +65,8 @@ function turnEnded(task: Task, event: AgentEvent & { type: 'turn_ended' }): Task
     events: [{ type: 'state', state: 'running', outcome: result.outcome, message: `kept until ${keptUntil}` }],
   }
 }
+
+const GIVEN_UP: ReadonlySet<Outcome> = new Set(['lost', 'interrupted'])
 
 function patchTurn(task: Task, turn: number, patch: Partial<Task['turns'][number]>): Task['turns'] {
   return task.turns.map((one) => (one.turn === turn ? { ...one, ...patch } : one))

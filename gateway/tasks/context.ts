@@ -18,6 +18,8 @@ export interface TaskContext {
   artifacts: Artifacts
   vault: Vault
   log: Logger
+  /** When this gateway began, in ms since the epoch: what passed before is on nobody's account. */
+  startedAtMs: number
   /** Where agents dial; known once the gateway listens. */
   agentUrl(): string
   /** Environment that the gateway itself gives to tasks of this coding agent. */
@@ -26,8 +28,12 @@ export interface TaskContext {
   wake(taskId?: TaskId): void
 }
 
-/** Seconds of a deadline that began at `since`, already over? */
+/** Has a deadline of so many seconds, which began at `since`, passed? */
 export const isOver = (since: string, seconds: number, now = Date.now()): boolean =>
   Date.parse(since) + seconds * 1000 <= now
+
+/** When a deadline ends. While there was no gateway nobody could meet it, so it begins anew with the gateway. */
+export const deadlineOf = (context: TaskContext, since: string, seconds: number): number =>
+  Math.max(Date.parse(since), context.startedAtMs) + seconds * 1000
 
 export const isoNow = (): string => new Date().toISOString()

@@ -5,10 +5,18 @@
 import { type RunSpec, RunStatus, type RunWorkspace } from '../../protocol/run.ts'
 import type { Secrets, Task } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
-import type { TaskContext } from './context.ts'
+import { turnEnded } from './consequences.ts'
+import { isoNow, type TaskContext } from './context.ts'
 
-/** @returns `nothing_to_stop` when a stop was asked for and the agent never had the turn */
-export async function converse(context: TaskContext, task: Task, link: AgentLink): Promise<'told' | 'nothing_to_stop'> {
+/**
+ * @returns `nothing_to_stop` when a stop was asked for and the agent never had the turn; `listening` when it has more to
+ * say before it can be told anything
+ */
+export async function converse(
+  context: TaskContext,
+  task: Task,
+  link: AgentLink,
+): Promise<'told' | 'nothing_to_stop' | 'listening'> {
   const status = RunStatus.parse(await link.call('GET', '/run'))
   const hasTurn = status.turn >= task.turns.length
   if (task.stopRequested) {
@@ -17,7 +25,22 @@ export async function converse(context: TaskContext, task: Task, link: AgentLink
     return 'told'
   }
   if (!hasTurn) await link.call('POST', '/run', await runSpec(context, task))
-  context.store.dropSecrets(task.id) // delivered: from here on only the agent has them
+  dropDelivered(context, task)
+  return status.phase === 'finished' && hasTurn ? takeResult(context, task, link, status) : 'told'
+}
+
+/** From here on only the agent has them; those of a turn that was added meanwhile stay. */
+function dropDelivered(context: TaskContext, task: Task): void {
+  if (context.store.getTask(task.id)?.turns.length === task.turns.length) context.store.dropSecrets(task.id)
+}
+
+/** A result whose event was lost, on a full disk, is in the agent's status as well. */
+function takeResult(context: TaskContext, task: Task, link: AgentLink, status: RunStatus): 'told' | 'listening' {
+  const { result, turn } = status
+  if (result === undefined || task.turns.at(-1)?.result !== undefined) return 'told'
+  if (context.store.lastAgentSeq(link.launchId) < status.lastAgentSeq) return 'listening'
+  context.store.changeTask(task.id, (now) => turnEnded(now, { turn, at: isoNow(), result }))
+  context.wake(task.id)
   return 'told'
 }
 
@@ -35,8 +58,8 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     permissionMode: spec.permissionMode,
     limits: {
       ...spec.limits,
-      timeoutSeconds: Math.min(spec.limits.timeoutSeconds ?? Number.POSITIVE_INFINITY, limits.taskTimeout),
-      idleSeconds: Math.min(spec.limits.idleSeconds ?? Number.POSITIVE_INFINITY, limits.taskIdle),
+      timeoutSeconds: whole(Math.min(spec.limits.timeoutSeconds ?? Number.POSITIVE_INFINITY, limits.taskTimeout)),
+      idleSeconds: whole(Math.min(spec.limits.idleSeconds ?? Number.POSITIVE_INFINITY, limits.taskIdle)),
     },
     setup: spec.setup,
     check: spec.check,
@@ -45,13 +68,16 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     workspace: await workspaceOf(context, task),
     resumeSessionId: turn > 1 ? task.workspace.sessionId : undefined,
     author: spec.author ?? { name: task.owner, email: `${task.owner.replace(/[^a-z0-9._-]/g, '-')}@rclaude.invalid` },
-    checkpointSeconds: Math.max(1, context.config.intervals.checkpoint),
-    maxOfflineSeconds: Math.max(1, context.config.deadlines.maxOffline),
+    checkpointSeconds: whole(context.config.intervals.checkpoint),
+    maxOfflineSeconds: whole(context.config.deadlines.maxOffline),
   }
 }
 
+/** Seconds as the agent takes them. */
+const whole = (seconds: number): number => Math.max(1, Math.ceil(seconds))
+
 function secretsOf(context: TaskContext, task: Task): Secrets {
-  const sealed = context.store.takeSecrets(task.id)
+  const sealed = context.store.sealedSecrets(task.id)
   return sealed === undefined ? {} : context.vault.open(task.id, sealed)
 }
 

@@ -1,17 +1,12 @@
-/** How a task comes to be: created, repeated, or given another turn. */
+/** How a task comes to be: created, or repeated from an earlier one. */
 import { createHash } from 'node:crypto'
-import { statfs } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { NO_USAGE } from '../../protocol/event.ts'
 import { newTaskId, type TaskId } from '../../protocol/ids.ts'
 import { REFS } from '../../protocol/run.ts'
-import { type CreateTask, type Secrets, type Task, TaskSpec, type TaskState } from '../../protocol/task.ts'
-import { formatBytes } from '../../protocol/units.ts'
+import { type CreateTask, type Secrets, type Task, TaskSpec } from '../../protocol/task.ts'
+import { admit } from './admission.ts'
 import { isoNow, type TaskContext } from './context.ts'
-
-/** Any one of these lets Claude Code reach a model. */
-export const CLAUDE_CREDENTIALS = ['ANTHROPIC_API_KEY', 'CLAUDE_CODE_OAUTH_TOKEN', 'ANTHROPIC_AUTH_TOKEN'] as const
-const CLAUDE_PLATFORMS = ['CLAUDE_CODE_USE_BEDROCK', 'CLAUDE_CODE_USE_VERTEX'] as const
 
 export interface CreateOptions {
   owner: string
@@ -30,12 +25,16 @@ export async function createTask(
 
   const { secrets, ...rest } = request
   const spec = TaskSpec.parse(rest)
-  const launcher = launcherOf(context, spec)
-  checkCredentials(context, spec, secrets)
-  await checkDisk(context)
+  const launcher = await admit(context, spec, secrets)
   const id = newTaskId()
   if (spec.workspace.kind !== 'none') await context.workspaces.create(id, repositoryOptions(spec, options.owner))
-  const task = insert(context, {
+  // Asked again: a second request with the same key may have come while this one waited.
+  const rival = options.idempotencyKey && context.store.findIdempotent(options.owner, options.idempotencyKey)
+  if (rival) {
+    await context.workspaces.delete(id)
+    return { task: repeated(context, rival, requestHash), created: false }
+  }
+  const task = await insert(context, {
     id,
     spec: { ...spec, launcher: launcher.name },
     owner: options.owner,
@@ -54,9 +53,7 @@ export async function retryTask(context: TaskContext, old: Task, secrets: Secret
     throw new RclaudeError('conflict', `task ${old.id} is ${old.state}: stop it first, or wait until it has ended`)
   if (old.spec.workspace.kind === 'snapshot' && old.workspace.snapshot === undefined)
     throw new RclaudeError('conflict', `task ${old.id} never got its workspace: run it anew from your repository`)
-  const launcher = launcherOf(context, old.spec)
-  checkCredentials(context, old.spec, secrets)
-  await checkDisk(context)
+  const launcher = await admit(context, old.spec, secrets)
   const id = newTaskId()
   if (old.spec.workspace.kind !== 'none') {
     await context.workspaces.create(id, repositoryOptions(old.spec, owner))
@@ -65,7 +62,7 @@ export async function retryTask(context: TaskContext, old: Task, secrets: Secret
       await context.workspaces.seal(id)
     }
   }
-  const task = insert(context, {
+  const task = await insert(context, {
     id,
     spec: old.spec,
     owner,
@@ -77,37 +74,6 @@ export async function retryTask(context: TaskContext, old: Task, secrets: Secret
   })
   context.wake()
   return task
-}
-
-/** Another prompt: for the agent that is kept, or for a new one that takes up files and conversation. */
-export function continueTask(context: TaskContext, task: Task, prompt: string, secrets: Secrets): Task {
-  if (task.spec.agent === 'command')
-    throw new RclaudeError('conflict', `task ${task.id} ran a command, which has no conversation: use rclaude retry`)
-  const isKept = task.state === 'running' && task.keptUntil !== undefined
-  if (task.state !== 'ended' && !isKept)
-    throw new RclaudeError('conflict', `task ${task.id} is ${task.state}: wait until its turn has ended, or stop it`)
-  if (task.state === 'ended') checkCredentials(context, task.spec, secrets)
-  const changed = context.store.changeTask(task.id, (now) => {
-    if (now.state !== task.state || now.turns.length !== task.turns.length) return undefined
-    const turns = [...now.turns, { turn: now.turns.length + 1, prompt, createdAt: isoNow() }]
-    if (now.state === 'running') {
-      const { keptUntil: _, ...working } = stateOf(now) as Extract<TaskState, { state: 'running' }>
-      return { state: working, turns, events: [{ type: 'state', state: 'running', message: 'another turn' }] }
-    }
-    const state = { state: 'queued', waitingFor: 'launch', since: isoNow() } as const
-    return { state, turns, stopRequested: null, events: [{ type: 'state', state: 'queued', message: 'another turn' }] }
-  })
-  if (changed === undefined) throw new RclaudeError('conflict', `task ${task.id} changed meanwhile: look at it again`)
-  if (Object.keys(secrets).length > 0) context.store.putSecrets(task.id, context.vault.seal(task.id, secrets))
-  context.wake(task.id)
-  return changed
-}
-
-/** The state part of a task, without the rest of it. */
-export function stateOf(task: Task): TaskState {
-  const { id, owner, spec, createdAt, turns, stopRequested, workspace, usage, lastSeq, retryOf, isolation, ...state } =
-    task
-  return state
 }
 
 interface Insert {
@@ -122,7 +88,17 @@ interface Insert {
   idempotency?: { key: string; requestHash: string } | undefined
 }
 
-function insert(context: TaskContext, options: Insert): Task {
+/** What was made for a task that could not be stored goes with it. */
+async function insert(context: TaskContext, options: Insert): Promise<Task> {
+  try {
+    return store(context, options)
+  } catch (error) {
+    await context.workspaces.delete(options.id)
+    throw error
+  }
+}
+
+function store(context: TaskContext, options: Insert): Task {
   const now = isoNow()
   const { id, spec, secrets } = options
   return context.store.insertTask({
@@ -153,43 +129,6 @@ function repeated(context: TaskContext, earlier: { taskId: TaskId; requestHash: 
   const task = context.store.getTask(earlier.taskId)
   if (task === undefined) throw new RclaudeError('gone', `the task of this Idempotency-Key was deleted`)
   return task
-}
-
-function launcherOf(context: TaskContext, spec: { launcher?: string | undefined }) {
-  const name = spec.launcher ?? context.config.launchers.default
-  const launcher = context.launchers.get(name)
-  if (launcher === undefined)
-    throw new RclaudeError(
-      'invalid',
-      `this gateway has no launcher "${name}"; it has: ${[...context.launchers.keys()].join(', ') || 'none'}`,
-    )
-  return launcher
-}
-
-/** Before anything is launched: a task without credentials would fail after it cost money. */
-function checkCredentials(context: TaskContext, spec: TaskSpec, secrets: Secrets): void {
-  if (spec.agent !== 'claude') return
-  const exposed = CLAUDE_CREDENTIALS.find((name) => name in spec.env)
-  if (exposed !== undefined)
-    throw new RclaudeError('invalid', `${exposed} was passed as env, where it can be read back: pass it as a secret`)
-  const own = context.gatewayEnvironment('claude')
-  const has = (name: string) => name in secrets || name in own
-  if (CLAUDE_CREDENTIALS.some(has) || CLAUDE_PLATFORMS.some((name) => has(name) || name in spec.env)) return
-  throw new RclaudeError(
-    'model_auth_missing',
-    'Claude Code has no credentials: set ANTHROPIC_API_KEY (or CLAUDE_CODE_OAUTH_TOKEN, from `claude setup-token`) where you run rclaude, or have the gateway pass its own with agents.claude.passEnvironment',
-  )
-}
-
-async function checkDisk(context: TaskContext): Promise<void> {
-  const disk = await statfs(context.workspaces.directory)
-  const free = disk.bavail * disk.bsize
-  const needed = context.config.limits.minFreeDisk
-  if (free < needed)
-    throw new RclaudeError(
-      'disk_full',
-      `the gateway's disk has ${formatBytes(free)} free, new tasks need ${formatBytes(needed)} (limits.minFreeDisk): delete old tasks with rclaude rm`,
-    )
 }
 
 function repositoryOptions(spec: TaskSpec, owner: string) {

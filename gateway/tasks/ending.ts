@@ -25,7 +25,7 @@ export function leave(
   }
 }
 
-/** The turn's own result decides, unless a stop was asked for while it worked. */
+/** As the turn's result says. */
 export function leaveWithResult(task: Task, result: RunResult): TaskChange & { state: TaskState } {
   const { outcome, reason, message } = result
   return leave(task, outcome, reason, message)

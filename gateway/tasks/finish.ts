@@ -7,7 +7,7 @@ import { NO_USAGE, type RunResult } from '../../protocol/event.ts'
 import { RunStatus } from '../../protocol/run.ts'
 import type { Placement, Task } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
-import { isoNow, type TaskContext } from './context.ts'
+import { deadlineOf, isoNow, type TaskContext } from './context.ts'
 import { closeTurn } from './ending.ts'
 
 /** After a restart of the gateway the agent dials again; so long it is waited for. */
@@ -15,14 +15,23 @@ const REDIAL_GRACE_MS = 15_000
 /** Between the word to leave and the look whether it has left. */
 const LEAVE_GRACE_MS = 3_000
 const POLL_MS = 50
+const SAVE_POLL_MS = 250
 
 export async function finish(context: TaskContext, task: Task): Promise<void> {
   if (task.state !== 'finishing') return
-  const deadline = Date.parse(task.since) + context.config.deadlines.finish * 1000
+  const deadline = deadlineOf(context, task.since, context.config.deadlines.finish)
   await hearOut(context, task, deadline)
-  await collect(context, task.id)
+  // Everything that the agent saved is on this side by now, so it may go before that is looked at.
   if (task.placement) await letGo(context, task.placement, task.id, deadline)
-  end(context, task.id)
+  const isCollected = await collect(context, task.id).then(
+    () => true,
+    (error: unknown) => {
+      if (Date.now() < deadline) throw error // the next round tries again
+      context.log.error({ err: error, taskId: task.id }, 'ending a task whose results cannot be read')
+      return false
+    },
+  )
+  end(context, task.id, isCollected)
 }
 
 /** Waits until everything the agent said is stored, as far as it can be had. */
@@ -35,7 +44,7 @@ async function hearOut(context: TaskContext, task: Task, deadline: number): Prom
   const link = await linkOf(context, placement, Math.min(Date.now() + patience, deadline))
   if (link === undefined) return
   try {
-    const { lastAgentSeq } = RunStatus.parse(await link.call('GET', '/run'))
+    const { lastAgentSeq } = await savedStatus(link, task, deadline)
     await until(
       () => context.store.lastAgentSeq(placement.launchId) >= lastAgentSeq,
       Math.min(Date.now() + REDIAL_GRACE_MS, deadline),
@@ -43,6 +52,19 @@ async function hearOut(context: TaskContext, task: Task, deadline: number): Prom
   } catch (error) {
     context.log.warn({ err: error, taskId: task.id }, 'cannot hear the agent out')
   }
+}
+
+/** Work that goes on is told to end, and given time to save what it has. */
+async function savedStatus(link: AgentLink, task: Task, deadline: number): Promise<RunStatus> {
+  const ask = async () => RunStatus.parse(await link.call('GET', '/run'))
+  let status = await ask()
+  if (status.phase === 'working')
+    await link.call('POST', '/stop', { reason: task.state === 'finishing' ? task.message : 'the task is ending' })
+  while (status.phase === 'working' && Date.now() < deadline) {
+    await pause(SAVE_POLL_MS)
+    status = await ask()
+  }
+  return status
 }
 
 async function linkOf(context: TaskContext, placement: Placement, deadline: number): Promise<AgentLink | undefined> {
@@ -135,12 +157,12 @@ async function statusOf(context: TaskContext, placement: Placement): Promise<'al
   return status === 'running' || status === 'pending' ? 'alive' : 'gone'
 }
 
-function end(context: TaskContext, taskId: Task['id']): void {
+function end(context: TaskContext, taskId: Task['id'], isCollected: boolean): void {
   context.store.dropSecrets(taskId)
   context.store.changeTask(taskId, (task) => {
     if (task.state !== 'finishing') return undefined
     const { outcome, reason, message } = task
-    const incomplete = task.turns.at(-1)?.result?.incomplete === true
+    const incomplete = !isCollected || task.turns.at(-1)?.result?.incomplete === true
     return {
       state: { state: 'ended', outcome, reason, message, endedAt: isoNow(), incomplete },
       turns: closeTurn(task, undefined),

@@ -60,11 +60,21 @@ async function launch(context: TaskContext, task: Task): Promise<void> {
   try {
     const signal = AbortSignal.timeout(context.config.deadlines.launch * 1000)
     const spec = { launchId, taskId: task.id, gatewayUrl: context.agentUrl(), joinCode }
-    placed(context, await launcher.launch(spec, { signal }), task.id)
+    placed(context, await inTime(launcher.launch(spec, { signal }), signal), task.id)
   } catch (error) {
     context.log.error({ err: error, taskId: task.id, launchId }, 'launch failed')
     failed(context, task, launchId, error)
   }
+}
+
+/** A launcher that does not mind the signal holds nobody up; what it starts all the same is an orphan, and swept. */
+function inTime<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () =>
+      reject(new RclaudeError('unavailable', 'the launcher did not answer in time')),
+    )
+    work.then(resolve, reject)
+  })
 }
 
 /** The placement exists; also called when the reconciler finds it after a crash in between. */

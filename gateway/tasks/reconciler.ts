@@ -7,7 +7,8 @@ import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { PlacementStatus } from '../launchers/launcher.ts'
 import type { AgentLink } from '../tunnels/links.ts'
-import { isOver, type TaskContext } from './context.ts'
+import { setOffline } from './connection.ts'
+import { deadlineOf, isOver, type TaskContext } from './context.ts'
 import { converse } from './conversation.ts'
 import { endQueued, leave, leaveWithResult } from './ending.ts'
 import { finish } from './finish.ts'
@@ -17,6 +18,9 @@ import { launchQueued, placed } from './launch.ts'
 const SWEEP_EVERY = 6
 /** The agent enforces the time limit; the gateway steps in so much later, for an agent that does not. */
 const TIMEOUT_GRACE_SECONDS = 120
+const MIN_INTERVAL_MS = 50
+/** What is under way when the gateway stops gets this long; every step of it can be taken up again. */
+const STOP_PATIENCE_MS = 5_000
 
 type Look = { task: Task; status: PlacementStatus | undefined }
 
@@ -28,7 +32,10 @@ export class Reconciler {
   readonly #again = new Set<TaskId>()
   /** What each agent was last told: nothing is repeated without need. */
   readonly #told = new WeakMap<AgentLink, string>()
+  /** Why the last attempt to talk to a task's agent failed. */
+  readonly #trouble = new Map<TaskId, string>()
   #timer: NodeJS.Timeout | undefined
+  #launching: NodeJS.Immediate | undefined
   #round: Promise<void> | undefined
   #rounds = 0
   #stopped = false
@@ -38,7 +45,7 @@ export class Reconciler {
   }
 
   start(): void {
-    const every = Math.max(50, this.#context.config.intervals.reconcile * 1000)
+    const every = Math.max(MIN_INTERVAL_MS, this.#context.config.intervals.reconcile * 1000)
     this.#timer = setInterval(() => this.wake(), every)
     this.wake()
   }
@@ -46,14 +53,19 @@ export class Reconciler {
   async stop(): Promise<void> {
     this.#stopped = true
     clearInterval(this.#timer)
-    await this.#round
-    await Promise.allSettled(this.#busy.values())
+    const work = Promise.allSettled([this.#round, ...this.#busy.values()])
+    let timer: NodeJS.Timeout | undefined
+    const patience = new Promise((resolve) => {
+      timer = setTimeout(resolve, STOP_PATIENCE_MS)
+    })
+    await Promise.race([work, patience])
+    clearTimeout(timer)
   }
 
   /** One task, or all of them with what the launchers say. */
   wake(taskId?: TaskId): void {
     if (this.#stopped) return
-    this.#launchQueued()
+    this.#launchSoon()
     if (taskId !== undefined) this.#schedule(taskId, undefined)
     else
       this.#round ??= this.#lookAtAll().finally(() => {
@@ -65,6 +77,7 @@ export class Reconciler {
     try {
       const statuses = await this.#inspect()
       for (const task of this.#context.store.activeTasks()) {
+        if (task.state === 'queued' && task.waitingFor === 'launch' && !task.stopRequested) continue // its turn comes
         const launchId = 'placement' in task ? task.placement?.launchId : undefined
         this.#schedule(task.id, launchId && statuses.get(launchId))
       }
@@ -74,8 +87,20 @@ export class Reconciler {
     }
   }
 
+  /** However many wake it at once, the queue is looked at once. */
+  #launchSoon(): void {
+    this.#launching ??= setImmediate(() => {
+      this.#launching = undefined
+      if (!this.#stopped) this.#launchQueued()
+    })
+  }
+
   #launchQueued(): void {
-    for (const { task, work } of launchQueued(this.#context, this.#busy)) this.#track(task.id, work)
+    try {
+      for (const { task, work } of launchQueued(this.#context, this.#busy)) this.#track(task.id, work)
+    } catch (error) {
+      this.#context.log.error({ err: error }, 'cannot launch what is queued')
+    }
   }
 
   #schedule(taskId: TaskId, status: PlacementStatus | undefined): void {
@@ -90,12 +115,20 @@ export class Reconciler {
 
   #track(taskId: TaskId, work: Promise<void>): void {
     const tracked = work
-      .catch((error: unknown) => this.#context.log.error({ err: error, taskId }, 'cannot reconcile the task'))
-      .finally(() => {
-        this.#busy.delete(taskId)
-        if (this.#again.delete(taskId) && !this.#stopped) this.#schedule(taskId, undefined)
-        else if (!this.#stopped) this.#launchQueued() // whoever ended made room
+      .then(() => true)
+      .catch((error: unknown) => {
+        this.#context.log.error({ err: error, taskId }, 'cannot reconcile the task')
+        return false
       })
+      .then((isDone) => {
+        this.#busy.delete(taskId)
+        const isWoken = this.#again.delete(taskId)
+        // What failed (a full disk) would fail again at once, for ever: the next round looks at it.
+        if (this.#stopped || !isDone) return
+        if (isWoken) this.#schedule(taskId, undefined)
+        else this.#launchSoon() // whoever ended made room
+      })
+      .catch((error: unknown) => this.#context.log.error({ err: error, taskId }, 'cannot look at the task again'))
     this.#busy.set(taskId, tracked)
   }
 
@@ -134,7 +167,7 @@ export class Reconciler {
   #lookAtQueued(task: Task & { state: 'queued' }): void {
     const { deadlines } = this.#context.config
     if (task.stopRequested) endQueued(this.#context, task.id, 'cancelled', 'user', task.stopRequested.reason)
-    else if (task.waitingFor === 'workspace' && isOver(task.since, deadlines.workspace))
+    else if (task.waitingFor === 'workspace' && this.#isPast(task.since, deadlines.workspace))
       endQueued(
         this.#context,
         task.id,
@@ -149,9 +182,11 @@ export class Reconciler {
     const launch = this.#context.store.getLaunch(task.launchId)
     const launcher = launch && this.#context.launchers.get(launch.launcher)
     const found = (await launcher?.list())?.find((placement) => placement.launchId === task.launchId)
-    if (found !== undefined) {
+    if (launcher !== undefined && found !== undefined) {
       const { taskId, ...placement } = found
-      return placed(this.#context, placement, taskId)
+      const status = (await launcher.inspect([placement])).get(placement.launchId)
+      if (!isGone(status)) return placed(this.#context, placement, taskId)
+      await launcher.stop(placement, 'its launch was cut off')
     }
     this.#context.store.changeTask(task.id, (now) => {
       if (now.state !== 'launching' || now.launchId !== task.launchId) return undefined
@@ -171,7 +206,7 @@ export class Reconciler {
       return this.#leave(task, (now) =>
         leave(now, 'failed', 'launch', words('the agent ended before it dialled in', status)),
       )
-    if (isOver(task.since, deadlines.start))
+    if (this.#isPast(task.since, deadlines.start))
       return this.#leave(task, (now) =>
         leave(now, 'failed', 'start_timeout', `the agent did not dial in within ${deadlines.start} s`),
       )
@@ -182,11 +217,26 @@ export class Reconciler {
     const reasonToLeave = this.#whyLeave(task, status)
     if (reasonToLeave !== undefined) return this.#leave(task, reasonToLeave)
     const link = this.#context.links.ofLaunch(task.placement.launchId)
+    if (link === undefined && task.connection.online)
+      setOffline(this.#context, { taskId: task.id, launchId: task.placement.launchId })
     const said = `${task.turns.length} ${task.stopRequested !== undefined}`
     if (link === undefined || this.#told.get(link) === said) return
-    if ((await converse(this.#context, task, link)) === 'nothing_to_stop')
+    const answer = await this.#converse(task, link)
+    if (answer === 'nothing_to_stop')
       return this.#leave(task, (now) => leave(now, 'cancelled', 'user', task.stopRequested?.reason ?? ''))
-    this.#told.set(link, said)
+    if (answer === 'told') this.#told.set(link, said)
+  }
+
+  /** Remembers what went wrong, for the message of a task that is given up for it. */
+  async #converse(task: Task, link: AgentLink): ReturnType<typeof converse> {
+    try {
+      const answer = await converse(this.#context, task, link)
+      this.#trouble.delete(task.id)
+      return answer
+    } catch (error) {
+      this.#trouble.set(task.id, error instanceof Error ? error.message : String(error))
+      throw error
+    }
   }
 
   #whyLeave(task: Task & { state: 'running' }, status: PlacementStatus | undefined) {
@@ -204,18 +254,31 @@ export class Reconciler {
         return (now: Task) => leave(now, 'interrupted', 'infrastructure', words('the machine was taken away', status))
       return (now: Task) => leave(now, 'lost', 'placement_gone', words('the agent ended without a word', status))
     }
-    if (stopRequested && isOver(stopRequested.at, deadlines.stop))
+    if (stopRequested && this.#isPast(stopRequested.at, deadlines.stop))
       return (now: Task) => leave(now, 'cancelled', 'user', `${stopRequested.reason} (the agent did not stop in time)`)
-    if (!connection.online && isOver(connection.since, deadlines.offline))
+    if (!connection.online && this.#isPast(connection.since, deadlines.offline))
       return (now: Task) => leave(now, 'lost', 'offline', `no agent for ${deadlines.offline} s`)
     const limit = Math.min(
       task.spec.limits.timeoutSeconds ?? Number.POSITIVE_INFINITY,
       this.#context.config.limits.taskTimeout,
     )
-    if (turn?.startedAt !== undefined && isOver(turn.startedAt, limit + TIMEOUT_GRACE_SECONDS))
+    const begun = turn?.startedAt ?? later(task.since, turn?.createdAt ?? task.since)
+    if (this.#isPast(begun, limit + TIMEOUT_GRACE_SECONDS))
       return (now: Task) =>
         leave(now, 'timeout', 'max_duration', `the time limit of ${limit} s passed and the agent did not act on it`)
+    const trouble = this.#trouble.get(task.id)
+    if (
+      trouble !== undefined &&
+      turn?.startedAt === undefined &&
+      connection.online &&
+      this.#isPast(begun, deadlines.start)
+    )
+      return (now: Task) => leave(now, 'failed', 'internal', `the agent could not be given its work: ${trouble}`)
     return undefined
+  }
+
+  #isPast(since: string, seconds: number): boolean {
+    return deadlineOf(this.#context, since, seconds) <= Date.now()
   }
 
   /** Compare-and-set: only from the state that was looked at. */
@@ -223,7 +286,9 @@ export class Reconciler {
     const left = this.#context.store.changeTask(seen.id, (now) =>
       now.state === seen.state && now.turns.length === seen.turns.length ? change(now) : undefined,
     )
-    if (left !== undefined) await finish(this.#context, left)
+    if (left === undefined) return
+    this.#trouble.delete(seen.id)
+    await finish(this.#context, left)
   }
 
   /** Nothing runs that no living task owns. */
@@ -247,6 +312,8 @@ export class Reconciler {
     return 'placement' in task && task.placement?.launchId === launchId
   }
 }
+
+const later = (a: string, b: string): string => (Date.parse(a) > Date.parse(b) ? a : b)
 
 const isGone = (status: PlacementStatus | undefined): boolean =>
   status !== undefined && status.status !== 'running' && status.status !== 'pending'

@@ -9,6 +9,8 @@ import type { Task } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { consequences } from './consequences.ts'
 import { isOver, type TaskContext } from './context.ts'
+import { leave } from './ending.ts'
+import { createEventQuota } from './event-quota.ts'
 
 /** Longest line an agent may send, in bytes. */
 export const MAX_EVENT_BYTES = 8 * 1024 * 1024
@@ -24,47 +26,57 @@ export async function record(context: TaskContext, link: AgentLink): Promise<voi
     } catch (error) {
       if (link.signal.aborted) return
       context.log.warn({ err: error, taskId: link.taskId }, 'cannot record events')
-      if (error instanceof RclaudeError && error.code === 'invalid') return void link.close('events are not valid')
+      if (error instanceof RclaudeError && error.code === 'invalid') return cutOff(context, link, error.message)
     }
     await pause(RETRY_MS, link.signal)
+  }
+}
+
+/** Such an agent would say the same again: its task ends here, with the reason. */
+function cutOff(context: TaskContext, link: AgentLink, message: string): void {
+  link.close('events are not valid')
+  try {
+    context.store.changeTask(link.taskId, (task) =>
+      task.state === 'running' && task.placement.launchId === link.launchId
+        ? leave(task, 'failed', 'internal', message)
+        : undefined,
+    )
+    context.wake(link.taskId)
+  } catch (error) {
+    context.log.error({ err: error, taskId: link.taskId }, 'cannot end the task of an agent that was cut off')
   }
 }
 
 async function follow(context: TaskContext, link: AgentLink): Promise<void> {
   const since = context.store.lastAgentSeq(link.launchId)
   const body = await link.stream(`/events?since=${since}&follow=1`)
+  const withinQuota = createEventQuota({
+    limitBytes: context.config.limits.events,
+    storedBytes: () => context.store.eventBytes(link.taskId),
+  })
+  let last = since
   for await (const lines of lineBatches(body)) {
-    for (let from = 0; from < lines.length; from += MAX_BATCH)
-      store(context, link, lines.slice(from, from + MAX_BATCH).map(parse))
+    for (let from = 0; from < lines.length; from += MAX_BATCH) {
+      const events = lines.slice(from, from + MAX_BATCH).map(parse)
+      for (const { agentSeq } of events) {
+        if (agentSeq <= last)
+          throw new RclaudeError('invalid', `the agent sent event ${agentSeq} after event ${last}: numbers must grow`)
+        last = agentSeq
+      }
+      store(context, link, withinQuota(events))
+    }
   }
 }
 
 function store(context: TaskContext, link: AgentLink, events: AgentEvent[]): void {
-  const kept = withinQuota(context, link.taskId, events)
-  const task = context.store.recordEvents(link.launchId, kept, (now, fresh) => consequences(now, fresh, link.launchId))
+  const task = context.store.recordEvents(link.launchId, events, (now, fresh) =>
+    consequences(now, fresh, link.launchId),
+  )
   if (task !== undefined && needsAttention(task)) context.wake(task.id)
 }
 
 const needsAttention = (task: Task): boolean =>
   task.state === 'finishing' || (task.state === 'running' && task.keptUntil !== undefined && isOver(task.keptUntil, 0))
-
-/** Beyond the quota only what the task's fate hangs on is stored; the rest becomes one gap a batch. */
-function withinQuota(context: TaskContext, taskId: Task['id'], events: AgentEvent[]): AgentEvent[] {
-  if (context.store.eventBytes(taskId) < context.config.limits.events) return events
-  const vital = (event: AgentEvent) => !['session_update', 'output', 'raw', 'usage'].includes(event.type)
-  const dropped = events.filter((event) => !vital(event))
-  const last = dropped.at(-1)
-  if (last === undefined) return events
-  const gap: AgentEvent = {
-    agentSeq: last.agentSeq,
-    at: last.at,
-    turn: last.turn,
-    type: 'gap',
-    what: 'events beyond limits.events',
-    count: dropped.length,
-  }
-  return [...events.filter(vital), gap].sort((a, b) => a.agentSeq - b.agentSeq)
-}
 
 function parse(line: string): AgentEvent {
   let value: unknown

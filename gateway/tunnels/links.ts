@@ -44,20 +44,31 @@ export class AgentLink {
   /** A small JSON request. @throws RclaudeError `agent_failed` or `agent_timeout` */
   async call(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
-    const response = await this.#send(method, path, payload)
-    const text = await readText(response)
-    if ((response.statusCode ?? 500) >= 400) throw problemOf(response, text)
-    return text === '' ? undefined : JSON.parse(text)
+    const deadline = startDeadline(method, path)
+    try {
+      const response = await this.#send(method, path, payload, deadline.signal)
+      const text = await readText(response)
+      if ((response.statusCode ?? 500) >= 400) throw problemOf(response, text)
+      return text === '' ? undefined : parseJson(text)
+    } finally {
+      deadline.stop()
+    }
   }
 
   /** A stream that the agent goes on writing; it breaks with the tunnel. */
   async stream(path: string): Promise<IncomingMessage> {
-    const response = await this.#send('GET', path, undefined)
-    if (response.statusCode !== 200) throw problemOf(response, await readText(response))
-    return response
+    const deadline = startDeadline('GET', path)
+    try {
+      const response = await this.#send('GET', path, undefined, deadline.signal)
+      if (response.statusCode !== 200) throw problemOf(response, await readText(response))
+      return response
+    } finally {
+      deadline.stop()
+    }
   }
 
-  #send(method: string, path: string, payload: Buffer | undefined): Promise<IncomingMessage> {
+  /** The signal cuts the exchange off until it is stopped: an agent that answers and then stalls holds nobody up. */
+  #send(method: string, path: string, payload: Buffer | undefined, signal: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const request = requestOver(this.tunnel.open(), {
         method,
@@ -68,25 +79,42 @@ export class AgentLink {
           ...(payload && { 'content-type': 'application/json' }),
         },
       })
-      const timer = setTimeout(() => {
+      let answer: IncomingMessage | undefined
+      const onLate = () => {
+        answer?.destroy(signal.reason)
         request.destroy()
-        reject(
-          new RclaudeError(
-            'agent_timeout',
-            `the agent did not answer ${method} ${path} within ${CALL_TIMEOUT_MS / 1000} s`,
-          ),
-        )
-      }, CALL_TIMEOUT_MS)
+        reject(signal.reason)
+      }
+      signal.addEventListener('abort', onLate, { once: true })
       request.once('response', (response) => {
-        clearTimeout(timer)
+        answer = response
         resolve(response)
       })
-      request.once('error', (cause) => {
-        clearTimeout(timer)
-        reject(new RclaudeError('agent_failed', `the connection to the agent broke: ${cause.message}`, { cause }))
+      request.once('upgrade', (_response, socket) => {
+        socket.destroy()
+        reject(new RclaudeError('agent_failed', `the agent answered ${method} ${path} with an upgrade`))
       })
+      request.once('error', (cause) =>
+        reject(new RclaudeError('agent_failed', `the connection to the agent broke: ${cause.message}`, { cause })),
+      )
       request.end(payload)
     })
+  }
+}
+
+/** Fires after CALL_TIMEOUT_MS, unless stopped before. */
+function startDeadline(method: string, path: string): { signal: AbortSignal; stop(): void } {
+  const late = new AbortController()
+  const message = `the agent did not answer ${method} ${path} within ${CALL_TIMEOUT_MS / 1000} s`
+  const timer = setTimeout(() => late.abort(new RclaudeError('agent_timeout', message)), CALL_TIMEOUT_MS)
+  return { signal: late.signal, stop: () => clearTimeout(timer) }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new RclaudeError('agent_failed', 'the agent sent an answer that is no JSON', { cause })
   }
 }
 
@@ -104,7 +132,7 @@ async function readText(response: IncomingMessage): Promise<string> {
 function problemOf(response: IncomingMessage, text: string): RclaudeError {
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = parseJson(text)
   } catch {
     value = undefined
   }

@@ -1,4 +1,5 @@
 /** Files that tasks hand back besides their patch, kept by task and name. Names come from agents, so they are checked. */
+import { randomUUID } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -34,7 +35,7 @@ export class Artifacts {
       throw new RclaudeError('limit', `a task can have ${MAX_ARTIFACTS} artifacts, this one has them`)
     const room = this.#limits.totalBytes - existing.reduce((sum, { size }) => sum + size, 0)
     await mkdir(join(this.#directory, taskId), { recursive: true, mode: 0o700 })
-    const temporary = join(this.#directory, taskId, `.${process.pid}-${Date.now()}.tmp`)
+    const temporary = join(this.#directory, taskId, `.${randomUUID()}.tmp`)
     try {
       await pipeline(
         content,

@@ -16,6 +16,7 @@ const INFO = {
   gatewayId: 'gw_abcdefghjkmn',
   version: '0.1.0',
   protocol: { oldest: 1, newest: 1 },
+  capabilities: [],
   launchers: [{ name: 'process', isolation: 'none' }],
   defaultLauncher: 'process',
   modelCredentials: [],

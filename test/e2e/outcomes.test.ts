@@ -1,4 +1,5 @@
 /** Every outcome and reason, reached with the real Claude Code or a real process behind a real gateway and agent. */
+import { userInfo } from 'node:os'
 import { expect, test } from 'vitest'
 import { bash, fail, hang, say, steps, use } from '../../demo/model-server.ts'
 import { routes } from '../../protocol/routes.ts'
@@ -185,7 +186,7 @@ test('cancelled: a stop during the run ends the tool that runs and saves the par
   const task = await world.ended(id)
   expect(task).toMatchObject({ outcome: 'cancelled', reason: 'user', message: expect.stringContaining('enough') })
   expect(resultOf(task)?.filesChanged).toBe(1)
-  expect(task.stopRequested).toMatchObject({ by: 'admin', reason: 'enough' })
+  expect(task.stopRequested).toMatchObject({ by: userInfo().username, reason: 'enough' })
 })
 
 test('cancelled: a task that still waits for its workspace ends at once', async () => {

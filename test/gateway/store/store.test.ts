@@ -176,7 +176,7 @@ test('deleting a task takes its events, launches and secrets with it and leaves 
   expect(store.getTask(id)).toBeUndefined()
   expect(store.events(id, 0, 10)).toEqual([])
   expect(store.getLaunch(launchId)).toBeUndefined()
-  expect(store.takeSecrets(id)).toBeUndefined()
+  expect(store.sealedSecrets(id)).toBeUndefined()
   expect(store.listAudit({ taskId: id, limit: 10 })).toHaveLength(1)
 })
 
@@ -187,4 +187,21 @@ test('a database of a newer gateway is refused and left alone', () => {
   database.pragma('user_version = 999')
   database.close()
   expect(() => openStore(file)).toThrow(/newer gateway/)
+})
+
+test('a row that cannot be read is told and hides no other task', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const store = openStore(file)
+  const damaged = addTask(store)
+  const sound = addTask(store)
+  store.close()
+  const database = new Database(file)
+  database.prepare(`UPDATE tasks SET facts = '{}' WHERE id = ?`).run(damaged)
+  database.close()
+  const told: string[] = []
+  const again = openStore(file, (taskId) => told.push(taskId))
+  expect(again.activeTasks().map((task) => task.id)).toEqual([sound])
+  expect(again.listTasks({ limit: 10 }).tasks.map((task) => task.id)).toEqual([sound])
+  expect(told).toEqual([damaged, damaged])
+  again.close()
 })

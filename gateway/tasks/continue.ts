@@ -1,0 +1,40 @@
+/** Another prompt: for the agent that is kept, or for a new one that takes up files and conversation. */
+import { RclaudeError } from '../../protocol/errors.ts'
+import { type Secrets, stateOf, type Task } from '../../protocol/task.ts'
+import { admit } from './admission.ts'
+import { isoNow, type TaskContext } from './context.ts'
+
+export async function continueTask(context: TaskContext, task: Task, prompt: string, secrets: Secrets): Promise<Task> {
+  mayContinue(task)
+  if (task.state === 'ended') await admit(context, task.spec, secrets)
+  const changed = context.store.changeTask(task.id, (now) => {
+    if (now.state !== task.state || now.turns.length !== task.turns.length || isStopping(now)) return undefined
+    // In the same transaction: a turn without the secrets it was given would be run without them.
+    if (Object.keys(secrets).length > 0) context.store.putSecrets(task.id, context.vault.seal(task.id, secrets))
+    const turns = [...now.turns, { turn: now.turns.length + 1, prompt, createdAt: isoNow() }]
+    const message = 'another turn'
+    if (now.state === 'running') {
+      const { keptUntil: _, ...working } = stateOf(now) as Extract<ReturnType<typeof stateOf>, { state: 'running' }>
+      return { state: working, turns, events: [{ type: 'state', state: 'running', message }] }
+    }
+    const state = { state: 'queued', waitingFor: 'launch', since: isoNow() } as const
+    return { state, turns, stopRequested: null, events: [{ type: 'state', state: 'queued', message }] }
+  })
+  if (changed === undefined) throw new RclaudeError('conflict', `task ${task.id} changed meanwhile: look at it again`)
+  context.wake(task.id)
+  return changed
+}
+
+function mayContinue(task: Task): void {
+  const refuse = (why: string): never => {
+    throw new RclaudeError('conflict', `task ${task.id} ${why}`)
+  }
+  if (task.spec.agent === 'command') refuse('ran a command, which has no conversation: use rclaude retry')
+  if (isStopping(task)) refuse('is being stopped: wait until it has ended')
+  const isKept = task.state === 'running' && task.keptUntil !== undefined
+  if (task.state !== 'ended' && !isKept) refuse(`is ${task.state}: wait until its turn has ended, or stop it`)
+  if (task.spec.workspace.kind === 'snapshot' && task.workspace.snapshot === undefined)
+    refuse('never got its workspace: run it anew from your repository')
+}
+
+const isStopping = (task: Task): boolean => task.state !== 'ended' && task.stopRequested !== undefined

@@ -23,6 +23,7 @@ import type { Launcher } from './launchers/launcher.ts'
 import { createProcessLauncher } from './launchers/process.ts'
 import { lockDataDirectory } from './lock.ts'
 import type { Logger } from './log.ts'
+import { keepReserve } from './reserve.ts'
 import { openStore } from './store/sqlite.ts'
 import type { StoredToken } from './store/store.ts'
 import { Reconciler } from './tasks/reconciler.ts'
@@ -53,6 +54,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { config, dataDirectory, log } = options
   mkdirSync(dataDirectory, { recursive: true, mode: 0o700 })
   const lock = lockDataDirectory(dataDirectory)
+  const reserve = keepReserve(dataDirectory, join(dataDirectory, 'reserve'))
   const store = openStore(join(dataDirectory, 'gateway.db'), (taskId, error) =>
     log.error({ err: error, taskId }, 'the row of a task cannot be read'),
   )
@@ -77,6 +79,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     vault: openVault(join(dataDirectory, 'secret.key')),
     log,
     startedAtMs: Date.now(),
+    reserve,
     connections,
     version: options.version,
     agentUrl: () => config.agentUrl ?? state.url,

@@ -12,16 +12,15 @@ const EnvName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'expected a n
 const noNul = (text: string) => !text.includes('\0')
 const Text = (max: number) => z.string().max(max).refine(noNul, 'must not hold a NUL character')
 
+/** What a task may ask for at most; the gateway's own limits may say less. */
+export const MAX_TIMEOUT_SECONDS = 7 * 86_400
+export const MAX_IDLE_SECONDS = 86_400
+
 export const Limits = z.object({
   /** Wall clock for the whole turn, setup and check included. */
-  timeoutSeconds: z
-    .number()
-    .int()
-    .positive()
-    .max(7 * 86_400)
-    .optional(),
+  timeoutSeconds: z.number().int().positive().max(MAX_TIMEOUT_SECONDS).optional(),
   /** No event from the coding agent for this long ends the turn. */
-  idleSeconds: z.number().int().positive().max(86_400).optional(),
+  idleSeconds: z.number().int().positive().max(MAX_IDLE_SECONDS).optional(),
   budgetUsd: z.number().positive().max(10_000).optional(),
   maxTurns: z.number().int().positive().max(10_000).optional(),
 })

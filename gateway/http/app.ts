@@ -10,7 +10,7 @@ import type { AnyRoute, BodyOf, QueryOf } from '../../protocol/route.ts'
 import { type Routes, routes } from '../../protocol/routes.ts'
 import { formatBytes } from '../../protocol/units.ts'
 import { PROTOCOL_HEADER, protocolMismatch } from '../../protocol/version.ts'
-import { authorize } from '../auth/authorize.ts'
+import { type Access, type AccessRequest, authorize } from '../auth/authorize.ts'
 import { addressOf } from './address.ts'
 import { artifactHandlers } from './artifacts.ts'
 import type { Bindings, Deps, Handler, Handlers } from './context.ts'
@@ -68,7 +68,7 @@ async function answer(
   const requestId = c.get('requestId')
   const mismatch = protocolMismatch('the gateway', 'this client', c.req.header(PROTOCOL_HEADER))
   if (mismatch !== undefined) throw new RclaudeError('version_mismatch', mismatch)
-  const { principal, task, auditId } = authorize(deps.store, {
+  const { principal, task, auditId } = admit(deps, {
     route,
     authorization: c.req.header('authorization'),
     taskId: c.req.param('taskId'),
@@ -86,6 +86,18 @@ async function answer(
 /** RFC 9110 10.1.1: the client waits with its body until it is told that it is wanted. */
 const expectsContinue = (c: Context<Bindings>): boolean =>
   c.env.incoming.httpVersion === '1.1' && c.env.incoming.headers.expect?.toLowerCase() === '100-continue'
+
+/** On a full disk a delete may use the space that was kept aside: its audit row comes before what it frees. */
+function admit(deps: Deps, request: AccessRequest): Access {
+  try {
+    return authorize(deps.store, request)
+  } catch (error) {
+    const mayUseReserve =
+      request.route.method === 'DELETE' && error instanceof RclaudeError && error.code === 'disk_full'
+    if (!mayUseReserve || !deps.reserve.release()) throw error
+    return authorize(deps.store, request)
+  }
+}
 
 function parseQuery<R extends AnyRoute>(route: R, c: Context<Bindings>): QueryOf<R> {
   if (route.query === undefined) return {} as QueryOf<R>

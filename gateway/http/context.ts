@@ -5,6 +5,7 @@ import type { AnyRoute, BodyOf, QueryOf } from '../../protocol/route.ts'
 import type { Routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Principal } from '../auth/tokens.ts'
+import type { Reserve } from '../reserve.ts'
 import type { Store } from '../store/store.ts'
 import type { ConnectionContext } from '../tasks/connection.ts'
 import type { Connections } from './connections.ts'
@@ -17,6 +18,7 @@ export interface Bindings {
 export interface Deps extends ConnectionContext {
   store: Store
   connections: Connections
+  reserve: Reserve
   version: string
   /** False while the gateway starts or stops. */
   isReady(): boolean

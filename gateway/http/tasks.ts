@@ -35,6 +35,7 @@ export const taskHandlers: Pick<Handlers, Names> = {
   stopTask: (call) => call.c.json(requestStop(call.deps, taskOf(call), principalOf(call).user, call.body.reason), 202),
   async deleteTask(call) {
     await deleteTask(call.deps, taskOf(call))
+    call.deps.reserve.restore()
     return call.c.body(null, 204)
   },
   async retryTask(call) {

@@ -3,7 +3,7 @@
  * stop. Saying something twice is harmless, so after a restart it simply says it again.
  */
 import { type RunSpec, RunStatus, type RunWorkspace } from '../../protocol/run.ts'
-import type { Secrets, Task } from '../../protocol/task.ts'
+import { MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS, type Secrets, type Task } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { turnEnded } from './consequences.ts'
 import { isoNow, type TaskContext } from './context.ts'
@@ -58,8 +58,8 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     permissionMode: spec.permissionMode,
     limits: {
       ...spec.limits,
-      timeoutSeconds: whole(Math.min(spec.limits.timeoutSeconds ?? Number.POSITIVE_INFINITY, limits.taskTimeout)),
-      idleSeconds: whole(Math.min(spec.limits.idleSeconds ?? Number.POSITIVE_INFINITY, limits.taskIdle)),
+      timeoutSeconds: whole(Math.min(spec.limits.timeoutSeconds ?? MAX_TIMEOUT_SECONDS, limits.taskTimeout)),
+      idleSeconds: whole(Math.min(spec.limits.idleSeconds ?? MAX_IDLE_SECONDS, limits.taskIdle)),
     },
     setup: spec.setup,
     check: spec.check,

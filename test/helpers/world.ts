@@ -36,6 +36,7 @@ export class World {
   readonly home = join(this.directory, 'home')
   /** Over the defaults of a test gateway. */
   readonly settings: Record<string, string>
+  dist = DIST
   #gateway: ChildProcess | undefined
   #model: ModelServer | undefined
 
@@ -98,7 +99,7 @@ export class World {
   }
 
   get #gatewayArgs(): string[] {
-    return [join(DIST, 'gateway.js'), '--local', '--data', this.data]
+    return [join(this.dist, 'gateway.js'), '--local', '--data', this.data]
   }
 
   get #gatewayEnv(): NodeJS.ProcessEnv {
@@ -248,8 +249,18 @@ export class World {
   }
 }
 
-export async function startWorld(options: { settings?: Record<string, string>; script?: Script } = {}): Promise<World> {
-  const world = new World(options.settings)
+export interface WorldOptions {
+  settings?: Record<string, string>
+  script?: Script
+  /** Programs other than the built ones. */
+  dist?: string
+  /** One that was prepared, instead of a new one. */
+  world?: World
+}
+
+export async function startWorld(options: WorldOptions = {}): Promise<World> {
+  const world = options.world ?? new World(options.settings)
+  if (options.dist !== undefined) world.dist = options.dist
   onTestFinished(() => world.close())
   if (options.script) await world.startModel(options.script)
   await world.startGateway()

@@ -27,6 +27,7 @@ import { keepReserve } from './reserve.ts'
 import { openStore } from './store/sqlite.ts'
 import type { StoredToken } from './store/store.ts'
 import { Reconciler } from './tasks/reconciler.ts'
+import { DialLimit } from './tunnels/dial-limit.ts'
 import { AgentLinks } from './tunnels/links.ts'
 import { Artifacts } from './workspaces/artifacts.ts'
 import { Workspaces } from './workspaces/workspaces.ts'
@@ -80,6 +81,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     log,
     startedAtMs: Date.now(),
     reserve,
+    dialLimit: new DialLimit(),
     connections,
     version: options.version,
     agentUrl: () => config.agentUrl ?? state.url,

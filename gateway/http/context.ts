@@ -8,6 +8,7 @@ import type { Principal } from '../auth/tokens.ts'
 import type { Reserve } from '../reserve.ts'
 import type { Store } from '../store/store.ts'
 import type { ConnectionContext } from '../tasks/connection.ts'
+import type { DialLimit } from '../tunnels/dial-limit.ts'
 import type { Connections } from './connections.ts'
 
 export interface Bindings {
@@ -19,6 +20,7 @@ export interface Deps extends ConnectionContext {
   store: Store
   connections: Connections
   reserve: Reserve
+  dialLimit: DialLimit
   version: string
   /** False while the gateway starts or stops. */
   isReady(): boolean

@@ -55,6 +55,7 @@ export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duple
   if (mismatch !== undefined) throw new RclaudeError('version_mismatch', mismatch)
   const launch = identify(deps, request)
   checkState(deps, launch)
+  deps.dialLimit.count(launch.launchId)
   gatewayOf.set(request, deps.store.gatewayId)
   server.handleUpgrade(request, socket, head, (webSocket) => {
     const tunnel = createTunnel(webSocketTransport(webSocket), {

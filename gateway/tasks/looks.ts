@@ -1,0 +1,125 @@
+/**
+ * One look at one task: does it have to leave its state (`verdict.ts`), and if not, is there something to be done or
+ * said? Each look is short and idempotent; the reconciler sees to it that no two looks at a task overlap.
+ */
+import type { TaskId } from '../../protocol/ids.ts'
+import type { Task } from '../../protocol/task.ts'
+import type { PlacementStatus } from '../launchers/launcher.ts'
+import type { AgentLink } from '../tunnels/links.ts'
+import { setOffline } from './connection.ts'
+import { deadlineOf, type TaskContext } from './context.ts'
+import { converse } from './conversation.ts'
+import { endQueued, leave } from './ending.ts'
+import { finish } from './finish.ts'
+import { placed } from './launch.ts'
+import { isGone, type Seen, type Verdict, verdictOnQueued, verdictOnRunning, verdictOnStarting } from './verdict.ts'
+
+export class Looks {
+  readonly #context: TaskContext
+  /** What each agent was last told: nothing is repeated without need. */
+  readonly #told = new WeakMap<AgentLink, string>()
+  /** Why the last attempt to talk to a task's agent failed, for the message of a task that is given up for it. */
+  readonly #trouble = new Map<TaskId, string>()
+
+  constructor(context: TaskContext) {
+    this.#context = context
+  }
+
+  async at(task: Task, status: PlacementStatus | undefined): Promise<void> {
+    switch (task.state) {
+      case 'queued':
+        return this.#atQueued(task)
+      case 'launching':
+        return this.#recoverLaunch(task)
+      case 'starting':
+        return this.#leave(task, verdictOnStarting(task, this.#seen(task, status)))
+      case 'running':
+        return this.#atRunning(task, status)
+      case 'finishing':
+        return finish(this.#context, task)
+      case 'ended':
+        return
+      default:
+        task satisfies never
+    }
+  }
+
+  #atQueued(task: Task & { state: 'queued' }): void {
+    const verdict = verdictOnQueued(task, this.#seen(task, undefined))
+    if (verdict) endQueued(this.#context, task.id, verdict.outcome, verdict.reason, verdict.message)
+  }
+
+  /** No launch of it is under way here, so it was cut off by the end of an earlier gateway. */
+  async #recoverLaunch(task: Task & { state: 'launching' }): Promise<void> {
+    const launch = this.#context.store.getLaunch(task.launchId)
+    const launcher = launch && this.#context.launchers.get(launch.launcher)
+    const found = (await launcher?.list())?.find((placement) => placement.launchId === task.launchId)
+    if (launcher !== undefined && found !== undefined) {
+      const { taskId, ...placement } = found
+      const status = (await launcher.inspect([placement])).get(placement.launchId)
+      if (!isGone(status)) return placed(this.#context, placement, taskId)
+      await launcher.stop(placement, 'its launch was cut off')
+    }
+    this.#context.store.changeTask(task.id, (now) => {
+      if (now.state !== 'launching' || now.launchId !== task.launchId) return undefined
+      return {
+        state: { state: 'queued', waitingFor: 'launch', since: now.since },
+        events: [{ type: 'state', state: 'queued', message: 'the launch was cut off; launching again' }],
+      }
+    })
+    this.#context.store.closeLaunch(task.launchId)
+  }
+
+  async #atRunning(task: Task & { state: 'running' }, status: PlacementStatus | undefined): Promise<void> {
+    const verdict = verdictOnRunning(task, this.#seen(task, status))
+    if (verdict !== undefined) return this.#leave(task, verdict)
+    const { launchId } = task.placement
+    const link = this.#context.links.ofLaunch(launchId)
+    if (link === undefined) {
+      if (task.connection.online) setOffline(this.#context, { taskId: task.id, launchId })
+      return
+    }
+    const word = `${task.turns.length} ${task.stopRequested !== undefined}`
+    if (this.#told.get(link) === word) return
+    const answer = await this.#converse(task, link)
+    if (answer === 'told') this.#told.set(link, word)
+    if (answer === 'nothing_to_stop')
+      await this.#leave(task, { outcome: 'cancelled', reason: 'user', message: task.stopRequested?.reason ?? '' })
+  }
+
+  async #converse(task: Task, link: AgentLink): ReturnType<typeof converse> {
+    try {
+      const answer = await converse(this.#context, task, link)
+      this.#trouble.delete(task.id)
+      return answer
+    } catch (error) {
+      this.#trouble.set(task.id, error instanceof Error ? error.message : String(error))
+      throw error
+    }
+  }
+
+  #seen(task: Task, status: PlacementStatus | undefined): Seen {
+    const { deadlines, limits } = this.#context.config
+    return {
+      status,
+      trouble: this.#trouble.get(task.id),
+      deadlines,
+      taskTimeout: limits.taskTimeout,
+      isPast: (since, seconds) => deadlineOf(this.#context, since, seconds) <= Date.now(),
+    }
+  }
+
+  /** Compare-and-set: only from the state that was looked at. */
+  async #leave(seen: Task, verdict: Verdict | undefined): Promise<void> {
+    if (verdict === undefined) return
+    const { outcome, reason, message } = verdict
+    const left = this.#context.store.changeTask(seen.id, (now) =>
+      now.state === seen.state && now.turns.length === seen.turns.length
+        ? leave(now, outcome, reason, message)
+        : undefined,
+    )
+    if (left === undefined) return
+    this.#trouble.delete(seen.id)
+    await finish(this.#context, left)
+  }
+}

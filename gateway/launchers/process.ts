@@ -20,6 +20,8 @@ import type { Launcher, LaunchSpec, PlacementStatus } from './launcher.ts'
 /** Between TERM and KILL. The agent needs none of it when it was told to end through the tunnel. */
 const STOP_GRACE_MS = 10_000
 const POLL_MS = 50
+/** A process in the middle of an exec shows no environment: one look could miss it. */
+const QUIET_LOOKS = 2
 const LOG_TAIL_BYTES = 2_000
 const RECORD = 'launch.json'
 const LOG = 'agent.log'
@@ -97,8 +99,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   }
 
   /** One look at one process: the work beside it does not matter while the agent lives. */
-  async function statusOf(placement: Placement): Promise<PlacementStatus> {
-    const record = (await records()).find(({ launchId }) => launchId === placement.launchId)
+  async function statusOf(record: Record | undefined): Promise<PlacementStatus> {
     if (record !== undefined && (await isAgentAlive(record))) return { status: 'running' }
     // Cut off between start and record: the placement knows what the record does not.
     if (record !== undefined && record.pid === undefined && (await pidsOf(record)).length > 0)
@@ -121,9 +122,10 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   async function endAll(record: Record, signal: NodeJS.Signals, graceMs: number): Promise<void> {
     const deadline = Date.now() + graceMs
     let signalled = new Set<number>()
-    for (;;) {
+    for (let quiet = 0; ; ) {
       const pids = await pidsOf(record)
-      if (pids.length === 0) return
+      quiet = pids.length === 0 ? quiet + 1 : 0
+      if (quiet === QUIET_LOOKS) return
       if (Date.now() > deadline) {
         if (signal === 'SIGTERM') return
         throw new RclaudeError('internal', `processes ${pids.join(', ')} of ${record.taskId} cannot be killed`)
@@ -167,7 +169,8 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     isolation: 'none',
     launch,
     async inspect(placements) {
-      const entries = placements.map(async (one) => [one.launchId, await statusOf(one)] as const)
+      const known = new Map((await records()).map((record) => [record.launchId, record]))
+      const entries = placements.map(async ({ launchId }) => [launchId, await statusOf(known.get(launchId))] as const)
       return new Map(await Promise.all(entries))
     },
     stop,

@@ -3,7 +3,7 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import type { LaunchId } from '../../protocol/ids.ts'
 
 /** An honest agent waits between dials, up to 10 s; a gateway that restarts now and then fits in as well. */
-export const MAX_DIALS = 30
+export const MAX_DIALS = 120
 const WINDOW_MS = 60_000
 
 export class DialLimit {

@@ -1,12 +1,14 @@
 /**
- * Some space kept aside, so that a gateway on a full disk can still be told to delete things: a delete writes to the
- * database before it frees anything.
+ * Some space kept aside, so that a gateway on a full disk can still start and be told to delete things: a delete writes
+ * to the database before it frees anything.
  */
 import { closeSync, existsSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs'
 
 const RESERVE_BYTES = 8 * 1024 * 1024
 /** Taken aside only while this much is left besides. */
 const MARGIN_BYTES = 64 * 1024 * 1024
+/** A gateway that starts with less gives the space to itself. */
+const START_BYTES = 4 * 1024 * 1024
 
 export interface Reserve {
   /** Gives the space back to whoever must write now. @returns false when there was none */
@@ -24,8 +26,7 @@ export function keepReserve(directory: string, file: string): Reserve {
     },
     restore() {
       if (existsSync(file)) return
-      const { bavail, bsize } = statfsSync(directory)
-      if (bavail * bsize < RESERVE_BYTES + MARGIN_BYTES) return
+      if (freeBytes(directory) < RESERVE_BYTES + MARGIN_BYTES) return
       try {
         fill(file)
       } catch {
@@ -33,8 +34,14 @@ export function keepReserve(directory: string, file: string): Reserve {
       }
     },
   }
-  reserve.restore()
+  if (freeBytes(directory) < START_BYTES) reserve.release()
+  else reserve.restore()
   return reserve
+}
+
+function freeBytes(directory: string): number {
+  const { bavail, bsize } = statfsSync(directory)
+  return bavail * bsize
 }
 
 /** Really written: a sparse file would hold no space. */

@@ -125,7 +125,11 @@ function shakeHands(stream: Duplex, path: string, headers: OutgoingHttpHeaders):
       clearTimeout(timer)
       resolve({ stream: agentSocket, head: agentHead, protocol: response.headers['sec-websocket-protocol'] })
     })
-    upstream.once('response', (response) => void refusalOf(response).then(fail))
+    upstream.once('response', (response) => {
+      refusalOf(response).then(fail, (cause: Error) =>
+        fail(new RclaudeError('agent_failed', `the agent refused, and broke off: ${cause.message}`, { cause })),
+      )
+    })
     upstream.once('error', (cause) =>
       fail(new RclaudeError('agent_failed', `the connection to the agent broke: ${cause.message}`, { cause })),
     )

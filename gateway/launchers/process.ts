@@ -41,14 +41,20 @@ export interface ProcessLauncherOptions {
   /** How the agent is started: node and its script. */
   agentArgv: readonly [string, ...string[]]
   env: NodeJS.ProcessEnv
+  stopGraceMs?: number
 }
 
 export function createProcessLauncher(options: ProcessLauncherOptions): Launcher {
   const folderOf = (taskId: TaskId) => join(options.directory, taskId)
+  const stopGraceMs = options.stopGraceMs ?? STOP_GRACE_MS
 
   async function launch(spec: LaunchSpec): Promise<Placement> {
     const known = await readRecord(folderOf(spec.taskId))
-    if (known?.launchId === spec.launchId && known.pid !== undefined) return toPlacement(known)
+    if (known?.launchId === spec.launchId) {
+      // Cut off between start and record, it runs all the same.
+      const pid = known.pid ?? (await pidsOf(known))[0]
+      if (pid !== undefined) return toPlacement({ ...known, pid })
+    }
     const folder = folderOf(spec.taskId)
     await mkdir(folder, { recursive: true, mode: 0o700 })
     const record: Record = { launchId: spec.launchId, taskId: spec.taskId, startedAt: new Date().toISOString() }
@@ -114,7 +120,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   }
 
   async function remove(record: Record): Promise<void> {
-    await endAll(record, 'SIGTERM', STOP_GRACE_MS)
+    await endAll(record, 'SIGTERM', stopGraceMs)
     await endAll(record, 'SIGKILL', STOP_GRACE_MS)
     await rm(folderOf(record.taskId), { recursive: true, force: true, maxRetries: 3 })
   }

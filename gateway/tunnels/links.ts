@@ -22,8 +22,16 @@ export class AgentLink {
   readonly tunnel: Tunnel
   readonly peer: PeerInfo
   readonly #closed = new AbortController()
+  readonly #callTimeoutMs: number
 
-  constructor(taskId: TaskId, launchId: LaunchId, tunnel: Tunnel, peer: PeerInfo) {
+  constructor(
+    taskId: TaskId,
+    launchId: LaunchId,
+    tunnel: Tunnel,
+    peer: PeerInfo,
+    options: { callTimeoutMs?: number } = {},
+  ) {
+    this.#callTimeoutMs = options.callTimeoutMs ?? CALL_TIMEOUT_MS
     this.taskId = taskId
     this.launchId = launchId
     this.tunnel = tunnel
@@ -44,7 +52,7 @@ export class AgentLink {
   /** A small JSON request. @throws RclaudeError `agent_failed` or `agent_timeout` */
   async call(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
-    const deadline = startDeadline(method, path)
+    const deadline = startDeadline(method, path, this.#callTimeoutMs)
     try {
       const response = await this.#send(method, path, payload, deadline.signal)
       const text = await readText(response)
@@ -57,7 +65,7 @@ export class AgentLink {
 
   /** A stream that the agent goes on writing; it breaks with the tunnel. */
   async stream(path: string): Promise<IncomingMessage> {
-    const deadline = startDeadline('GET', path)
+    const deadline = startDeadline('GET', path, this.#callTimeoutMs)
     try {
       const response = await this.#send('GET', path, undefined, deadline.signal)
       if (response.statusCode !== 200) throw problemOf(response, await readText(response))
@@ -102,11 +110,11 @@ export class AgentLink {
   }
 }
 
-/** Fires after CALL_TIMEOUT_MS, unless stopped before. */
-function startDeadline(method: string, path: string): { signal: AbortSignal; stop(): void } {
+/** Fires after `timeoutMs`, unless stopped before. */
+function startDeadline(method: string, path: string, timeoutMs: number): { signal: AbortSignal; stop(): void } {
   const late = new AbortController()
-  const message = `the agent did not answer ${method} ${path} within ${CALL_TIMEOUT_MS / 1000} s`
-  const timer = setTimeout(() => late.abort(new RclaudeError('agent_timeout', message)), CALL_TIMEOUT_MS)
+  const message = `the agent did not answer ${method} ${path} within ${timeoutMs / 1000} s`
+  const timer = setTimeout(() => late.abort(new RclaudeError('agent_timeout', message)), timeoutMs)
   return { signal: late.signal, stop: () => clearTimeout(timer) }
 }
 

@@ -1,0 +1,110 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import type { LaunchSpec } from '../../../gateway/launchers/launcher.ts'
+import { createProcessLauncher } from '../../../gateway/launchers/process.ts'
+import { findByEnvironment, startTimeOf } from '../../../host/processes.ts'
+import { newLaunchId, newTaskId } from '../../../protocol/ids.ts'
+import { AGENT_ENV } from '../../../protocol/run.ts'
+import { eventually } from '../../helpers/eventually.ts'
+import { temporaryDirectory } from '../../helpers/temporary.ts'
+
+/** A launcher whose "agent" is a shell script: a real process, as far as a launcher can tell. */
+function launcherOf(script: string) {
+  const directory = join(temporaryDirectory(), 'run')
+  mkdirSync(directory)
+  const launcher = createProcessLauncher({ directory, agentArgv: ['/bin/sh', '-c', script], env: process.env })
+  onTestFinished(async () => {
+    for (const placement of await launcher.list()) await launcher.stop(placement, 'the test has ended')
+  })
+  return { launcher, directory }
+}
+
+const specOf = (): LaunchSpec => ({
+  launchId: newLaunchId(),
+  taskId: newTaskId(),
+  gatewayUrl: 'http://127.0.0.1:9',
+  joinCode: 'a-join-code',
+})
+const signal = new AbortController().signal
+const alive = (launchId: string) => findByEnvironment(AGENT_ENV.launchId, launchId)
+
+test('launching the same thing twice gives one process', async () => {
+  const { launcher } = launcherOf('exec sleep 300')
+  const spec = specOf()
+  const first = await launcher.launch(spec, { signal })
+  expect(await launcher.launch(spec, { signal })).toEqual(first)
+  expect(await alive(spec.launchId)).toEqual([Number(first.handle)])
+})
+
+test('stop leaves nothing: not a child, not one that left its session, no file; and may be repeated', async () => {
+  const { launcher, directory } = launcherOf("trap '' TERM; sleep 300 & setsid sleep 301 & wait")
+  const spec = specOf()
+  const placement = await launcher.launch(spec, { signal })
+  await eventually('its children run', async () => (await alive(spec.launchId)).length === 3)
+  await launcher.stop(placement, 'enough')
+  expect(await alive(spec.launchId)).toEqual([])
+  expect(readdirSync(directory)).toEqual([])
+  await launcher.stop(placement, 'again')
+}, 30_000)
+
+test('one that was started in the last instant before a crash is found', async () => {
+  const { launcher, directory } = launcherOf('exec sleep 300')
+  const spec = specOf()
+  const placement = await launcher.launch(spec, { signal })
+  const file = join(directory, spec.taskId, 'launch.json')
+  const { pid, startTime, ...intent } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
+  writeFileSync(file, JSON.stringify(intent)) // as it stands between the start and the record of it
+  expect(await launcher.list()).toEqual([{ ...placement, taskId: spec.taskId }])
+  expect((await launcher.inspect([placement])).get(spec.launchId)).toEqual({ status: 'running' })
+  await launcher.stop(placement, 'enough')
+  expect(await startTimeOf(Number(pid))).toBeUndefined()
+})
+
+test('a pid that another process has got is not taken for ours, nor is that process touched', async () => {
+  const { launcher, directory } = launcherOf('exit 0')
+  const spec = specOf()
+  const placement = await launcher.launch(spec, { signal })
+  await eventually('it has ended', async () => (await alive(spec.launchId)).length === 0)
+  const stranger: ChildProcess = spawn('sleep', ['300'])
+  onTestFinished(() => void stranger.kill('SIGKILL'))
+  const file = join(directory, spec.taskId, 'launch.json')
+  const record = JSON.parse(readFileSync(file, 'utf8')) as object
+  writeFileSync(file, JSON.stringify({ ...record, pid: stranger.pid }))
+  expect((await launcher.inspect([placement])).get(spec.launchId)).toMatchObject({ status: 'gone' })
+  await launcher.stop(placement, 'enough')
+  expect(stranger.exitCode).toBeNull()
+  expect(await startTimeOf(stranger.pid ?? 0)).toBeDefined()
+})
+
+test('what is gone is told with its last words', async () => {
+  const { launcher } = launcherOf('echo something is wrong >&2; exit 3')
+  const placement = await launcher.launch(specOf(), { signal })
+  const status = await eventually('it is gone', async () => {
+    const seen = (await launcher.inspect([placement])).get(placement.launchId)
+    return seen?.status === 'gone' && seen
+  })
+  expect(status).toMatchObject({ reason: 'placement_gone', detail: 'something is wrong' })
+})
+
+test('a program that cannot be started is named, and leaves nothing', async () => {
+  const directory = join(temporaryDirectory(), 'run')
+  mkdirSync(directory)
+  const launcher = createProcessLauncher({ directory, agentArgv: ['/nonexistent/agent'], env: {} })
+  await expect(launcher.launch(specOf(), { signal })).rejects.toThrow(/\/nonexistent\/agent/)
+  expect(existsSync(directory)).toBe(true)
+  expect(readdirSync(directory)).toEqual([])
+})
+
+test('the agent gets what it needs of the environment and nothing else', async () => {
+  process.env.A_SECRET_OF_THE_GATEWAY = 'x'
+  onTestFinished(() => void delete process.env.A_SECRET_OF_THE_GATEWAY)
+  const { launcher, directory } = launcherOf('env > environment; exec sleep 300')
+  const spec = specOf()
+  await launcher.launch(spec, { signal })
+  const file = join(directory, spec.taskId, 'environment')
+  const text = await eventually('it is written', () => existsSync(file) && readFileSync(file, 'utf8'))
+  expect(text).toContain(`${AGENT_ENV.joinCode}=a-join-code`)
+  expect(text).not.toContain('A_SECRET_OF_THE_GATEWAY')
+})

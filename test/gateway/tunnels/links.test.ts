@@ -1,0 +1,58 @@
+/** The gateway's own requests to an agent that does not play along. */
+import { createServer, type RequestListener } from 'node:http'
+import { expect, onTestFinished, test } from 'vitest'
+import { AgentLink } from '../../../gateway/tunnels/links.ts'
+import { newLaunchId, newTaskId } from '../../../protocol/ids.ts'
+import { serveStreams } from '../../../tunnel/http.ts'
+import { joinedInMemory } from '../../tunnel/joined.ts'
+
+function linkTo(agent: RequestListener, callTimeoutMs = 300): AgentLink {
+  const { client, server: gatewaySide } = joinedInMemory()
+  const server = createServer(agent)
+  onTestFinished(() => void server.closeAllConnections())
+  serveStreams(client, server)
+  return new AgentLink(
+    newTaskId(),
+    newLaunchId(),
+    gatewaySide,
+    { version: 'test', capabilities: [] },
+    { callTimeoutMs },
+  )
+}
+
+test('an answer that begins and never ends is given up like one that never begins', async () => {
+  const stalled = linkTo((_request, response) => void response.writeHead(200).write('{"turn":'))
+  await expect(stalled.call('GET', '/run')).rejects.toMatchObject({ code: 'agent_timeout' })
+  const silent = linkTo(() => {})
+  await expect(silent.call('POST', '/stop', {})).rejects.toMatchObject({ code: 'agent_timeout' })
+  const refusing = linkTo((_request, response) => void response.writeHead(500).write('{'))
+  await expect(refusing.stream('/events')).rejects.toMatchObject({ code: 'agent_timeout' })
+})
+
+test('a stream that has begun may last', async () => {
+  const link = linkTo((_request, response) => {
+    response.writeHead(200).write('first')
+    setTimeout(() => response.end('last'), 600)
+  }, 200)
+  let text = ''
+  for await (const chunk of await link.stream('/events')) text += chunk
+  expect(text).toBe('firstlast')
+})
+
+test("an answer without end, no JSON, or an upgrade is the agent's failure", async () => {
+  const endless = linkTo((_request, response) => {
+    const more = () => {
+      while (!response.destroyed && response.write('x'.repeat(65_536)));
+      if (!response.destroyed) response.once('drain', more)
+    }
+    response.on('error', () => {})
+    more()
+  }, 5_000)
+  await expect(endless.call('GET', '/run')).rejects.toMatchObject({ code: 'agent_failed' })
+  const wordy = linkTo((_request, response) => void response.end('hello'))
+  await expect(wordy.call('GET', '/run')).rejects.toMatchObject({ code: 'agent_failed' })
+  const upgrading = linkTo((request) => {
+    request.socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n')
+  })
+  await expect(upgrading.call('GET', '/run')).rejects.toMatchObject({ code: 'agent_failed' })
+})

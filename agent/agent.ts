@@ -65,7 +65,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         cwd: directories.work,
         home: directories.home,
         sessionDirectory: join(directories.state, 'session'),
-        insist: (action) => uplink.insist(action),
+        insist: (action, signal) => uplink.insist(action, signal),
       }),
     saveArtifacts: () =>
       uplink.insist(() => saveArtifacts(directories.artifacts, (...artifact) => uplink.putArtifact(...artifact))),
@@ -108,7 +108,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (ending.signal.aborted) return
     offline.stop()
     await processes.close()
-    log.close()
+    void log.close()
     uplink.abandon()
     ending.abort()
   }

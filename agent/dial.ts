@@ -3,17 +3,22 @@
  * until it has been exchanged once, and then forgotten.
  */
 import { randomBytes } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import { Problem } from '../protocol/errors.ts'
 import { DIAL_HEADERS } from '../protocol/run.ts'
 import {
   AGENT_CAPABILITIES,
   CAPABILITIES_HEADER,
+  GATEWAY_HEADER,
   PROTOCOL_HEADER,
   PROTOCOL_VERSION,
   VERSION,
   VERSION_HEADER,
 } from '../protocol/version.ts'
+import type { BackoffOptions } from '../tunnel/backoff.ts'
 import { connectWebSocket } from '../tunnel/connect.ts'
 import { keepDialled } from '../tunnel/dial.ts'
+import { UpgradeRefused } from '../tunnel/errors.ts'
 import { createTunnel, OWN_PEER, type Tunnel } from '../tunnel/tunnel.ts'
 
 export interface DialOptions {
@@ -27,17 +32,25 @@ export interface DialOptions {
   onLost(reason: string): void
   log(message: string): void
   signal: AbortSignal
+  backoff?: BackoffOptions
 }
+
+/** Answers that a gateway gives an agent that it will never take in. */
+const NEVER_TAKEN_IN: readonly number[] = [401, 410, 426]
 
 /** Resolves when the signal fires; rejects when the gateway says that it wants this agent no more. */
 export async function stayDialled(options: DialOptions): Promise<void> {
   const credential = randomBytes(32).toString('base64url')
   const url = `${options.gatewayUrl.replace(/^http/, 'ws').replace(/\/$/, '')}/v1/tunnel`
   let joinCode: string | undefined = options.joinCode
+  /** The gateway that took us in. */
+  let gateway: { id: string | undefined } | undefined
   await keepDialled({
     signal: options.signal,
+    ...(options.backoff && { backoff: options.backoff }),
+    isFinal: (error) => isSentAway(error, gateway),
     async connect(signal) {
-      const { transport } = await connectWebSocket(url, {
+      const { transport, headers } = await connectWebSocket(url, {
         signal,
         headers: {
           authorization: `Bearer ${credential}`,
@@ -50,6 +63,7 @@ export async function stayDialled(options: DialOptions): Promise<void> {
         },
       })
       joinCode = undefined // exchanged: the answer has come
+      gateway ??= { id: idOf(headers) }
       return createTunnel(transport, { side: 'client', ...OWN_PEER })
     },
     async onSession(tunnel) {
@@ -63,4 +77,25 @@ export async function stayDialled(options: DialOptions): Promise<void> {
     onRetry: ({ delayMs, error }) =>
       options.log(`dialling again in ${Math.round(delayMs)} ms${error instanceof Error ? `: ${error.message}` : ''}`),
   })
+}
+
+/**
+ * Work is given up only on the word of the gateway that took it in: its address may belong to another program for a
+ * while, or its configuration may be wrong until somebody mends it. Whatever is not final ends with the time offline.
+ */
+function isSentAway(error: unknown, gateway: { id: string | undefined } | undefined): boolean {
+  if (!(error instanceof UpgradeRefused)) return false
+  const code = problemCode(error.body)
+  if (gateway === undefined) return code !== undefined && NEVER_TAKEN_IN.includes(error.status)
+  return error.status === 410 && code === 'gone' && gateway.id !== undefined && idOf(error.headers) === gateway.id
+}
+
+const idOf = (headers: IncomingHttpHeaders): string | undefined => headers[GATEWAY_HEADER]?.toString()
+
+function problemCode(body: string): Problem['code'] | undefined {
+  try {
+    return Problem.safeParse(JSON.parse(body)).data?.code
+  } catch {
+    return undefined // not JSON: no gateway of ours
+  }
 }

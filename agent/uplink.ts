@@ -28,10 +28,12 @@ export class Uplink {
     this.#abandoned.abort()
   }
 
-  /** Does it, and again on the next tunnel when this one broke meanwhile. */
-  async insist<T>(action: () => Promise<T>): Promise<T> {
+  /** Does it, and again on the next tunnel when this one broke meanwhile. Waits for one no longer when `signal` fires. */
+  async insist<T>(action: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const abandoned = this.#abandoned.signal
+    const given = signal === undefined ? abandoned : AbortSignal.any([abandoned, signal])
     for (;;) {
-      if (!this.isOnline) await once(this.#changes, 'online', { signal: this.#abandoned.signal })
+      if (!this.isOnline) await once(this.#changes, 'online', { signal: given })
       const tunnel = this.#tunnel
       try {
         return await action()

@@ -3,13 +3,14 @@
  * The main job, end to end, on real parts: a scratch repository with a small real bug, a gateway and a scripted model
  * server on loopback, and the real Claude Code, driven through `rclaude run`; then `rclaude apply` brings the patch home
  * and the test passes. Exits with 0 only if all of that truly happened. Everything lives in one temporary folder, which is
- * gone afterwards, as is every process.
+ * gone afterwards, as is every process: also after Ctrl-C or a TERM in the middle.
  */
 import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { startModelServer } from './model-server.ts'
 import { DEMO_PROMPT, makeDemoRepository } from './repository.ts'
@@ -18,16 +19,19 @@ import { fixFailingTest } from './scripts.ts'
 const DIST = dirname(fileURLToPath(import.meta.url))
 const CLI = join(DIST, 'rclaude.js')
 const CHECK = 'npm test --silent -- --test-reporter=dot'
+const KILL_PAUSE_MS = 50
 /** The version that package.json pins. */
 const CLAUDE = join(DIST, '..', 'node_modules', '.bin', 'claude')
 
 async function main(): Promise<void> {
-  process.on('SIGINT', () => {}) // Ctrl-C reaches the part that runs; what follows then cleans up
+  const interrupted = watchSignals()
   const root = mkdtempSync(join(tmpdir(), 'rclaude-demo-'))
   const repository = join(root, 'tea-timer')
   const model = await startModelServer({ script: fixFailingTest(pace()) })
   const env = environment(root, model.url)
-  const inRepository = (command: string, args: string[]) => run(command, args, { cwd: repository, env })
+  const inRepository = (command: string, args: string[]) =>
+    run(command, args, { cwd: repository, env, signal: interrupted })
+  let isDone = false
   try {
     await makeDemoRepository(repository)
     heading('A repository with a failing test', repository)
@@ -48,13 +52,34 @@ async function main(): Promise<void> {
     heading('The patch comes home', 'rclaude apply @last')
     must('it applied', (await inRepository(process.execPath, [CLI, 'apply', '@last'])) === 0)
     must('the test passes', (await inRepository('npm', ['test', '--silent', '--', '--test-reporter=spec'])) === 0)
+    isDone = true
   } finally {
     await stopAll({ cwd: root, env })
+    if (!isDone) await killAll(root)
     await model.close()
     rmSync(root, { recursive: true, force: true, maxRetries: 5 })
   }
+  interrupted.throwIfAborted()
   must('nothing is left running', (await processesOf(root)).length === 0)
   say('\nAll of it was real but the model: Claude Code, git, the gateway, the agent and its tunnel.\n')
+}
+
+/** Fires at the first signal that asks the demo to end; later ones don't disturb the cleaning up. */
+function watchSignals(): AbortSignal {
+  const controller = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(name, () => controller.abort(new Interrupted(name)))
+  return controller.signal
+}
+
+class Interrupted extends Error {
+  /** As a shell reports a program that a signal ended. */
+  readonly exitCode: number
+
+  constructor(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP') {
+    super(`interrupted by ${signal}`)
+    this.exitCode = 128 + constants.signals[signal]
+  }
 }
 
 /** On a terminal the model takes its time, so that one can watch. */
@@ -85,13 +110,27 @@ interface RunOptions {
   env: NodeJS.ProcessEnv
 }
 
-/** Runs a program on the demo's own terminal. @returns its exit code */
-function run(command: string, args: string[], options: RunOptions): Promise<number | null> {
+/** Runs a program on the demo's own terminal. @returns its exit code @throws Interrupted, once the program has ended */
+function run(
+  command: string,
+  args: string[],
+  { signal, ...options }: RunOptions & { signal: AbortSignal },
+): Promise<number | null> {
+  signal.throwIfAborted()
   const child = spawn(command, args, { ...options, stdio: ['ignore', 'inherit', 'inherit'] })
-  return new Promise((resolve, reject) => child.once('close', resolve).once('error', reject))
+  const end = () => void child.kill('SIGTERM') // Ctrl-C reached it already, another signal only us
+  signal.addEventListener('abort', end, { once: true })
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code) => {
+      signal.removeEventListener('abort', end)
+      if (signal.aborted) reject(signal.reason)
+      else resolve(code)
+    })
+  })
 }
 
-/** Also after a failure or Ctrl-C in the middle: tasks first, then the gateway. */
+/** Also after a failure or a signal in the middle: tasks first, then the gateway. A second Ctrl-C does not reach it. */
 async function stopAll(options: RunOptions): Promise<void> {
   const tasks = await output(['ps', '--quiet'], options)
   const ids = tasks.split('\n').filter((id) => id !== '')
@@ -99,8 +138,28 @@ async function stopAll(options: RunOptions): Promise<void> {
   await output(['gateway', 'stop'], options)
 }
 
+/** What was just being started when the demo broke off. */
+async function killAll(root: string): Promise<void> {
+  for (let pids = await processesOf(root); pids.length > 0; pids = await processesOf(root)) {
+    for (const pid of pids) killQuietly(Number(pid))
+    await pause(KILL_PAUSE_MS)
+  }
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended meanwhile.
+  }
+}
+
 function output(args: string[], options: RunOptions): Promise<string> {
-  const child = spawn(process.execPath, [CLI, ...args], { ...options, stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = spawn(process.execPath, [CLI, ...args], {
+    ...options,
+    stdio: ['ignore', 'pipe', 'ignore'],
+    detached: true,
+  })
   let text = ''
   child.stdout.on('data', (chunk) => {
     text += chunk
@@ -133,5 +192,5 @@ const say = (text: string): void => void process.stdout.write(text)
 
 main().catch((error: unknown) => {
   process.stderr.write(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
+  process.exitCode = error instanceof Interrupted ? error.exitCode : 1
 })

@@ -19,7 +19,7 @@ export const MAX_IDLE_SECONDS = 86_400
 export const Limits = z.object({
   /** Wall clock for the whole turn, setup and check included. */
   timeoutSeconds: z.number().int().positive().max(MAX_TIMEOUT_SECONDS).optional(),
-  /** No event from the coding agent for this long ends the turn. */
+  /** No event from the coding agent for this long ends the turn. A plain command may be silent: it is not watched. */
   idleSeconds: z.number().int().positive().max(MAX_IDLE_SECONDS).optional(),
   budgetUsd: z.number().positive().max(10_000).optional(),
   maxTurns: z.number().int().positive().max(10_000).optional(),

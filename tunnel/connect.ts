@@ -91,6 +91,7 @@ async function readRefusal(url: string, response: IncomingMessage): Promise<Upgr
     status: response.statusCode ?? 0,
     retryAfterMs,
     body: body.slice(0, MAX_REFUSAL_BODY_BYTES),
+    headers: response.headers,
   })
 }
 

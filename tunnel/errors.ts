@@ -1,6 +1,8 @@
 // The errors of the tunnel layer, with a closed list of codes. A stream's errors arrive as its 'error' event, a
 // session's end as `tunnel.closed`, and only calls that cannot work at all (`open()` on a closed tunnel) throw.
 
+import type { IncomingHttpHeaders } from 'node:http'
+
 export type TunnelErrorCode =
   /** The session ended; all its streams end with this code. */
   | 'TUNNEL_CLOSED'
@@ -37,14 +39,19 @@ export class UpgradeRefused extends TunnelError {
   readonly retryAfterMs: number | undefined
   /** The first 4 KiB of the answer's body. */
   readonly body: string
+  readonly headers: IncomingHttpHeaders
 
-  constructor(url: string, answer: { status: number; retryAfterMs?: number | undefined; body: string }) {
+  constructor(
+    url: string,
+    answer: { status: number; retryAfterMs?: number | undefined; body: string; headers?: IncomingHttpHeaders },
+  ) {
     const detail = answer.body.trim()
     super('TUNNEL_UPGRADE_REFUSED', `${url} answered ${answer.status}${detail === '' ? '' : `: ${detail}`}`)
     this.name = 'UpgradeRefused'
     this.status = answer.status
     this.retryAfterMs = answer.retryAfterMs
     this.body = answer.body
+    this.headers = answer.headers ?? {}
   }
 }
 

@@ -11,6 +11,10 @@ export interface SegmentOptions {
   segmentBytes: number
   /** Output is dropped rather than leave less than this free on the disk, so that events and results still fit. */
   reserveBytes: number
+  /** Asked when something does not fit on the disk; true when it was worth trying again. */
+  makeRoom?: () => Promise<boolean>
+  /** Free space of the disk that a directory is on. Default: what the system says. */
+  freeBytes?: (directory: string) => Promise<number>
 }
 
 interface Segment {
@@ -75,24 +79,26 @@ export class DiskSegments {
     return this.heldBytes - (open === undefined ? 0 : open.to - open.from)
   }
 
-  /** Writes what it can; never throws. One call at a time. @returns the error that made it drop the rest */
+  /** Writes what it can; never throws, unless `makeRoom` does. One call at a time. @returns the error that made it drop the rest */
   async write(offset: number, slices: Buffer[]): Promise<Error | undefined> {
-    const total = slices.reduce((sum, slice) => sum + slice.length, 0)
-    try {
-      await this.#roomFor(total)
-      let rest = slices
-      let at = offset
-      while (rest.length > 0 && !this.#removed) {
-        const { segment, file } = await this.#segmentAt(at)
-        const { bytesWritten } = await file.writev(rest)
-        segment.to += bytesWritten
-        at += bytesWritten
-        rest = without(rest, bytesWritten)
+    let rest = slices
+    let at = offset
+    for (;;) {
+      try {
+        await this.#roomFor(rest.reduce((sum, slice) => sum + slice.length, 0))
+        while (rest.length > 0 && !this.#removed) {
+          const { segment, file } = await this.#segmentAt(at)
+          const { bytesWritten } = await file.writev(rest)
+          segment.to += bytesWritten
+          at += bytesWritten
+          rest = without(rest, bytesWritten)
+        }
+        return undefined
+      } catch (error) {
+        await this.#closeOpen()
+        if (isNoSpace(error) && (await this.#options.makeRoom?.()) === true) continue
+        return error instanceof Error ? error : new Error(String(error))
       }
-      return undefined
-    } catch (error) {
-      await this.#closeOpen()
-      return error instanceof Error ? error : new Error(String(error))
     }
   }
 
@@ -161,9 +167,8 @@ export class DiskSegments {
     const isLost = open !== undefined && !this.#segments.includes(open) // found unreadable: don't go on writing to it
     if (isFull || isLost) await this.#closeOpen()
     this.#quota.makeRoom(bytes)
-    const disk = await statfs(dirname(this.#prefix))
-    if (disk.bavail * disk.bsize < bytes + this.#options.reserveBytes)
-      throw new Error(`less than ${this.#options.reserveBytes} bytes would be left free on the disk`)
+    const free = await (this.#options.freeBytes ?? freeBytesOf)(dirname(this.#prefix))
+    if (free < bytes + this.#options.reserveBytes) throw new NoSpace(this.#options.reserveBytes)
   }
 
   async #segmentAt(offset: number): Promise<{ segment: Segment; file: FileHandle }> {
@@ -187,6 +192,22 @@ export class DiskSegments {
     }
     await open.file.close().catch(() => {}) // a late write error: what it held is lost, and read() will find out
   }
+}
+
+class NoSpace extends Error {
+  readonly code = 'ENOSPC'
+
+  constructor(reserveBytes: number) {
+    super(`less than ${reserveBytes} bytes would be left free on the disk`)
+  }
+}
+
+const isNoSpace = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+
+async function freeBytesOf(directory: string): Promise<number> {
+  const disk = await statfs(directory)
+  return disk.bavail * disk.bsize
 }
 
 function without(slices: Buffer[], bytes: number): Buffer[] {

@@ -168,6 +168,12 @@ export class ChannelJournal {
     this.#notify()
   }
 
+  /** Resolves when nothing is being written to the disk. */
+  async settled(): Promise<void> {
+    while (this.#flushing !== undefined) await this.#flushing
+    if (this.#ended) await this.#disk.rest()
+  }
+
   setMode(mode: Mode): void {
     this.#mode = mode
     this.#flush()

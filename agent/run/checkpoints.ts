@@ -3,7 +3,7 @@ import type { EventBody } from '../../protocol/event.ts'
 import type { TurnWorkspace } from '../workspace/turn-workspace.ts'
 
 export interface Checkpoints {
-  /** No more; resolves when one that is under way is done. */
+  /** No more; resolves when one that is under way is done. Never rejects. */
   stop(): Promise<void>
 }
 
@@ -35,9 +35,12 @@ export function startCheckpoints({ everySeconds, workspace, sessionId, emit }: C
   }
 
   const timer = setInterval(() => {
-    running ??= save().finally(() => {
-      running = undefined
-    })
+    // Who cannot even be told that it failed will hear of it when the result is saved.
+    running ??= save()
+      .catch(() => {})
+      .finally(() => {
+        running = undefined
+      })
   }, everySeconds * 1000)
   return {
     async stop() {

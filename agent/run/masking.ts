@@ -1,28 +1,42 @@
 /** Replaces known secret values in everything that is said. */
 import type { Secrets } from '../../protocol/task.ts'
+import { type Range, SecretFinder } from './secret-finder.ts'
 
-/** Shorter values would mask ordinary words. */
-const MIN_LENGTH = 6
 const MASK = '***'
 
 export type Mask = <T>(value: T) => T
 
 /** @returns a function that copies a JSON value with every secret in its strings masked */
-export function createMask(secrets: Secrets): Mask {
-  const values = Object.values(secrets)
-    .flatMap((value) => [value, ...value.split('\n')])
-    .map((value) => value.trim())
-    .filter((value) => value.length >= MIN_LENGTH)
-    .sort((a, b) => b.length - a.length) // a value that holds another goes first
-  if (values.length === 0) return (value) => value
-  const pattern = new RegExp([...new Set(values)].map(escapePattern).join('|'), 'g')
+export const createMask = (secrets: Secrets): Mask => maskWith(createFinder(secrets))
+
+/** Looks for each secret as a whole and for each of its lines, as a program may print it. */
+export const createFinder = (secrets: Secrets): SecretFinder =>
+  new SecretFinder(
+    Object.values(secrets)
+      .flatMap((value) => [value, ...value.split('\n')])
+      .map((value) => value.trim()),
+  )
+
+export function maskWith(finder: SecretFinder): Mask {
+  if (finder.isEmpty) return (value) => value
+  const maskText = (text: string) => maskRanges(text, finder.find(text))
   const mask = (value: unknown): unknown => {
-    if (typeof value === 'string') return value.replace(pattern, MASK)
+    if (typeof value === 'string') return maskText(value)
     if (Array.isArray(value)) return value.map(mask)
     if (typeof value !== 'object' || value === null) return value
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key.replace(pattern, MASK), mask(item)]))
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [maskText(key), mask(item)]))
   }
   return mask as Mask
 }
 
-const escapePattern = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+/** `isContinued`: the mask of a range at the very beginning was said already, with the text before. */
+export function maskRanges(text: string, ranges: readonly Range[], isContinued = false): string {
+  let masked = ''
+  let at = 0
+  for (const { from, to } of ranges) {
+    masked += text.slice(at, from)
+    if (from > 0 || !isContinued) masked += MASK
+    at = to
+  }
+  return masked + text.slice(at)
+}

@@ -1,13 +1,14 @@
 /** The task's work as the gateway directs it: takes turns one after another, tells how it stands, stops on demand. */
 import { RclaudeError } from '../../protocol/errors.ts'
-import type { EventBody, RunResult } from '../../protocol/event.ts'
+import { type EventBody, NO_USAGE, type RunResult } from '../../protocol/event.ts'
 import type { RunSpec, RunStatus } from '../../protocol/run.ts'
 import type { Adapter } from '../adapters/adapter.ts'
 import type { EventLog } from '../events/log.ts'
 import type { WorkUser } from '../processes/child.ts'
 import type { TurnWorkspace } from '../workspace/turn-workspace.ts'
 import { type BaseEnvironment, workEnvironment } from './environment.ts'
-import { createMask, type Mask } from './masking.ts'
+import { MaskedEvents } from './masked-events.ts'
+import { createFinder, type Mask, maskWith } from './masking.ts'
 import { Stop, type StopCause } from './stop.ts'
 import { runTurn } from './turn.ts'
 
@@ -26,6 +27,8 @@ export class Runner {
   #spec: RunSpec | undefined
   #phase: RunStatus['phase'] = 'idle'
   #result: RunResult | undefined
+  /** The workspace was fetched and the setup succeeded: later turns find both done. */
+  #isPrepared = false
   #stop = new Stop()
   #work: Promise<void> = Promise.resolve()
 
@@ -51,14 +54,13 @@ export class Runner {
   begin(spec: RunSpec): void {
     if (this.#spec !== undefined && spec.turn <= this.#spec.turn) return
     if (this.#phase === 'working') throw new RclaudeError('conflict', `turn ${this.#spec?.turn} is still working`)
-    const isFirst = this.#spec === undefined
     // A live placement keeps the secrets it was given; a later turn may add to them.
     this.#spec = { ...spec, secrets: { ...this.#spec?.secrets, ...spec.secrets } }
     this.#phase = 'working'
     this.#result = undefined
     this.#stop = new Stop()
     this.#options.onBegin(spec)
-    this.#work = this.#run(this.#spec, isFirst, this.#stop)
+    this.#work = this.#run(this.#spec, this.#stop)
   }
 
   /** The turn ends as soon as it can, with what it has. */
@@ -71,20 +73,40 @@ export class Runner {
     return this.#work
   }
 
-  async #run(spec: RunSpec, isFirst: boolean, stop: Stop): Promise<void> {
-    const { log, base, user } = this.#options
-    const mask = createMask(spec.secrets)
+  /** Whatever happens, the turn ends with a result, which the log and `status` both tell. */
+  async #run(spec: RunSpec, stop: Stop): Promise<void> {
+    const { log } = this.#options
+    const finder = createFinder(spec.secrets)
+    const mask = maskWith(finder)
+    const masked = new MaskedEvents(finder)
     const emit = async (event: EventBody) => {
-      log.append(spec.turn, mask(event))
+      for (const one of masked.push(event)) log.append(spec.turn, one)
       while (!log.hasRoom) await log.changed()
     }
+    const startedAt = Date.now()
+    let result: RunResult
+    try {
+      result = await this.#turn(spec, stop, mask, emit)
+    } catch (error) {
+      result = internalFault(error, Date.now() - startedAt)
+    }
+    this.#result = mask(result)
+    this.#phase = 'finished'
+    await emit({ type: 'turn_ended', result }).catch(() => {}) // `status` tells it as well
+  }
+
+  async #turn(spec: RunSpec, stop: Stop, mask: Mask, emit: (event: EventBody) => Promise<void>): Promise<RunResult> {
+    const { base, user } = this.#options
     await emit({ type: 'turn_started', prompt: spec.prompt ?? (spec.command ?? []).join(' ') })
     const adapter = this.#options.adapterOf(spec.agent)
-    const result = await runTurn({
+    return await runTurn({
       spec,
       adapter,
       workspace: this.#options.workspaceOf(spec, adapter, mask),
-      isFirst,
+      isPrepared: this.#isPrepared,
+      onPrepared: () => {
+        this.#isPrepared = true
+      },
       env: workEnvironment(base, spec),
       cwd: base.directories.work,
       home: base.directories.home,
@@ -93,8 +115,16 @@ export class Runner {
       emit,
       saveArtifacts: this.#options.saveArtifacts,
     })
-    this.#result = mask(result)
-    this.#phase = 'finished'
-    await emit({ type: 'turn_ended', result })
   }
 }
+
+const internalFault = (error: unknown, durationMs: number): RunResult => ({
+  outcome: 'failed',
+  reason: 'internal',
+  message: `the agent failed: ${error instanceof Error ? error.message : String(error)}`,
+  check: { verdict: 'none' },
+  usage: NO_USAGE,
+  durationMs,
+  filesChanged: 0,
+  incomplete: true,
+})

@@ -11,14 +11,16 @@ import type { SavedTurn, TurnWorkspace } from '../workspace/turn-workspace.ts'
 import { type Checkpoints, startCheckpoints } from './checkpoints.ts'
 import { runShell } from './shell.ts'
 import type { Stop } from './stop.ts'
-import { startWatchdog } from './watchdog.ts'
+import { startWatchdog, type Watchdog } from './watchdog.ts'
 
 export interface TurnOptions {
   spec: RunSpec
   adapter: Adapter
   workspace: TurnWorkspace
-  /** Setup runs once per placement. */
-  isFirst: boolean
+  /** An earlier turn of this placement fetched the workspace and ran the setup. */
+  isPrepared: boolean
+  /** Both are done. */
+  onPrepared(): void
   env: Record<string, string>
   cwd: string
   home: string
@@ -54,8 +56,8 @@ export async function runTurn(options: TurnOptions): Promise<RunResult> {
         emit: options.emit,
       })
     const early = unprepared ?? (await setUp(options))
-    ending = early ?? (await work(options, session, () => watchdog.sawEvent()))
-    watchdog.endIdleWatch()
+    if (early === undefined && stop.cause === undefined) options.onPrepared()
+    ending = early ?? (await work(options, session, watchdog))
     if (ending.outcome === 'succeeded' && spec.check !== undefined) check = await runCheck(options, spec.check)
   } catch (error) {
     ending = failed('internal', `the agent failed: ${messageOf(error)}`)
@@ -75,7 +77,7 @@ interface RunningSession {
 
 /** @returns an ending when the turn cannot go on */
 async function prepare(options: TurnOptions): Promise<Ending | undefined> {
-  if (!options.isFirst) return undefined
+  if (options.isPrepared) return undefined
   try {
     await step(options, 'workspace', () => options.workspace.prepare(options.stop.signal))
     return undefined
@@ -86,7 +88,7 @@ async function prepare(options: TurnOptions): Promise<Ending | undefined> {
 
 async function setUp(options: TurnOptions): Promise<Ending | undefined> {
   const { setup } = options.spec
-  if (setup === undefined || !options.isFirst || options.stop.cause !== undefined) return undefined
+  if (setup === undefined || options.isPrepared || options.stop.cause !== undefined) return undefined
   const exit = await step(options, 'setup', async () => {
     const ended = await runShell({ ...options, step: 'setup', command: setup, signal: options.stop.signal })
     if (ended.code !== 0) throw new SetupFailed(ended.code, ended.signal)
@@ -100,12 +102,14 @@ class SetupFailed extends Error {
   }
 }
 
-async function work(options: TurnOptions, running: RunningSession, sawEvent: () => void): Promise<Ending> {
+async function work(options: TurnOptions, running: RunningSession, watchdog: Watchdog): Promise<Ending> {
   const { spec, adapter, stop } = options
   if (stop.cause !== undefined) return { ...stop.cause, usage: NO_USAGE }
   const found = await adapter.detect(options.env)
   if (found === undefined) return failed('agent_missing', `${adapter.name} is not installed where the task runs`)
   return step(options, 'agent', async () => {
+    // A command may be silent as long as it likes: only a coding agent is known to say something now and then.
+    if (spec.agent !== 'command') watchdog.beginIdleWatch()
     const session = await adapter.start({
       ...spec,
       cwd: options.cwd,
@@ -114,16 +118,17 @@ async function work(options: TurnOptions, running: RunningSession, sawEvent: () 
       user: options.user,
     })
     running.current = session
-    const end = () => void session.stop()
+    const end = () => void session.stop().catch(() => {}) // the result tells how it ended
     if (stop.signal.aborted) end()
     else stop.signal.addEventListener('abort', end, { once: true })
     try {
       for await (const event of session.events) {
-        sawEvent()
+        watchdog.sawEvent()
         await options.emit(event)
       }
       return await session.result
     } finally {
+      watchdog.endIdleWatch()
       stop.signal.removeEventListener('abort', end)
     }
   })
@@ -175,10 +180,15 @@ async function save(options: TurnOptions, ending: Ending, check: Check, startedA
   }
 }
 
-/** A coding agent that finished and changed nothing did not do what a patch was asked for. A command did what it did. */
+/**
+ * Work that was to come back and did not is no success, whatever the program said. A coding agent that finished and
+ * changed nothing did not do what a patch was asked for; a command did what it did.
+ */
 function judge({ spec }: TurnOptions, ending: Ending, saved: SavedTurn | undefined): Ending {
-  const mayChange = spec.agent !== 'command' && spec.workspace.kind !== 'none'
-  if (ending.outcome !== 'succeeded' || !mayChange || saved === undefined || saved.filesChanged > 0) return ending
+  if (ending.outcome !== 'succeeded' || spec.workspace.kind === 'none') return ending
+  if (saved?.commit === undefined)
+    return { ...ending, outcome: 'failed', reason: 'workspace', message: `${ending.message}, but its result was lost` }
+  if (spec.agent === 'command' || saved.filesChanged > 0) return ending
   return { ...ending, outcome: 'no_changes', message: 'the coding agent finished and changed no file' }
 }
 

@@ -4,9 +4,11 @@ import { formatSeconds } from '../../protocol/units.ts'
 import type { Stop } from './stop.ts'
 
 export interface Watchdog {
+  /** From here on the coding agent must show signs of life. Not before: a fetch or a setup is silent for long. */
+  beginIdleWatch(): void
   /** Something happened. */
   sawEvent(): void
-  /** The part that must show signs of life is over; the time limit goes on. */
+  /** The coding agent is done; the time limit goes on. */
   endIdleWatch(): void
   stop(): void
 }
@@ -26,7 +28,7 @@ export function startWatchdog(limits: Limits, stop: Stop): Watchdog {
           timeoutSeconds * 1000,
         )
   let idle: NodeJS.Timeout | undefined
-  let isWatching = idleSeconds !== undefined
+  let isWatching = false
   const rearm = () => {
     clearTimeout(idle)
     if (!isWatching || idleSeconds === undefined) return
@@ -40,8 +42,11 @@ export function startWatchdog(limits: Limits, stop: Stop): Watchdog {
       idleSeconds * 1000,
     )
   }
-  rearm()
   return {
+    beginIdleWatch() {
+      isWatching = true
+      rearm()
+    },
     sawEvent: rearm,
     endIdleWatch() {
       isWatching = false

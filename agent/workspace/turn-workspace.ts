@@ -33,8 +33,8 @@ export interface TurnWorkspaceOptions {
   home: string
   /** A folder of the agent's own, for the masked copies of session files. */
   sessionDirectory: string
-  /** Does what needs the gateway again when the way there broke. */
-  insist<T>(action: () => Promise<T>): Promise<T>
+  /** Does what needs the gateway again when the way there broke; the signal ends the wait for a new one. */
+  insist<T>(action: () => Promise<T>, signal?: AbortSignal): Promise<T>
 }
 
 export function createTurnWorkspace(options: TurnWorkspaceOptions): TurnWorkspace {
@@ -42,7 +42,7 @@ export function createTurnWorkspace(options: TurnWorkspaceOptions): TurnWorkspac
   const message = spec.prompt ?? (spec.command ?? []).join(' ')
   return {
     async prepare(signal) {
-      await options.insist(() => workspace.prepare(spec.workspace, signal))
+      await options.insist(() => workspace.prepare(spec.workspace, signal), signal)
       await workspace.restoreSession(options.home, signal)
     },
     async checkpoint(sessionId) {

@@ -129,8 +129,6 @@ const placementOf = async (gateway: StubGateway, taskId: string): Promise<string
 test('an agent reaches the closed list of paths and no other, under its own task only', async () => {
   const gateway = await startStubGateway()
   const { taskId, tunnel } = await connectedTask(gateway)
-  const other = await gateway.launch({ workspace: { kind: 'snapshot' } as const }).catch(() => undefined)
-  expect(other).toBeUndefined() // it waits for its workspace: nothing was launched, nothing can be stolen
   const forbidden: Array<[string, string]> = [
     ['GET', '/v1/tasks'],
     ['GET', '/v1/audit'],
@@ -161,12 +159,12 @@ test('an agent reaches the closed list of paths and no other, under its own task
 test("an agent's ninth stream is refused, and the eight go on", async () => {
   const gateway = await startStubGateway()
   const { tunnel } = await connectedTask(gateway)
-  const streams = Array.from({ length: 8 }, () => tunnel.open())
+  const streams = Array.from({ length: 8 }, () => tunnel.open().on('error', () => {}))
   for (const stream of streams) stream.write('PUT /artifacts/slow HTTP/1.1\r\nHost: gateway\r\n')
   const ninth = tunnel.open()
-  ninth.on('error', () => {})
+  const refused = once(ninth, 'error')
   ninth.write('GET / HTTP/1.1\r\nHost: gateway\r\n\r\n')
-  await once(ninth, 'close')
+  expect(await refused).toEqual([expect.objectContaining({ code: 'TUNNEL_STREAM_REFUSED' })])
   expect(streams.every((stream) => !stream.destroyed)).toBe(true)
   const [first] = streams
   first?.write('Content-Length: 1\r\n\r\nx')
@@ -249,6 +247,36 @@ test("an agent's answer cannot set cookies, open origins or run in a browser", a
   expect(answer).toMatch(/<script>/)
 })
 
+test("an agent sees who asks, and none of the caller's credentials or claims", async () => {
+  const gateway = await startStubGateway()
+  let seen: IncomingMessage['headers'] = {}
+  const { taskId } = await connectedTask(gateway, (request, response) => {
+    if (!isPath(request, '/files/page.html')) return false
+    seen = request.headers
+    response.end('ok')
+    return true
+  })
+  const response = await fetch(`${gateway.url}/v1/tasks/${taskId}/files/page.html`, {
+    headers: {
+      authorization: `Bearer ${gateway.token}`,
+      cookie: 'session=1',
+      'x-forwarded-for': '1.2.3.4',
+      forwarded: 'for=1.2.3.4',
+      'rclaude-role': 'nobody',
+      'rclaude-other': 'forged',
+      'rclaude-request-id': 'forged',
+      'sec-anything': 'x',
+      'if-match': '"kept"',
+    },
+  })
+  const { user } = await gateway.api.call(routes.me)
+  expect(seen).toMatchObject({ host: 'agent', 'rclaude-user': user, 'rclaude-role': 'admin', 'if-match': '"kept"' })
+  expect(seen['rclaude-request-id']).toBe(response.headers.get('rclaude-request-id'))
+  for (const name of ['authorization', 'cookie', 'x-forwarded-for', 'forwarded', 'rclaude-other', 'sec-anything'])
+    expect(seen).not.toHaveProperty(name)
+  expect(JSON.stringify(seen)).not.toMatch(/forged|rct_|1\.2\.3\.4/)
+})
+
 /** An agent below HTTP: it writes what it likes. */
 const bytesOf =
   (bytes: string): Serve =>
@@ -307,7 +335,8 @@ test.each<[what: string, bytes: string]>([
     'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nSPLICED',
   ],
   ['a 200', 'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nSPLICED'],
-  ['a refusal with a forged detail', 'HTTP/1.1 401 No\r\nContent-Length: 28\r\n\r\n{"detail":"SPLI\\r\\nCED: 1"}'],
+  ['a refusal that breaks off', 'HTTP/1.1 401 No\r\nContent-Length: 100\r\n\r\n{"detail":"x'],
+  ['a refusal with a forged detail', 'HTTP/1.1 401 No\r\nContent-Length: 27\r\n\r\n{"detail":"SPLI\\r\\nCED: 1"}'],
 ])('an agent that answers an upgrade with %s gets no splice', async (_what, bytes) => {
   const gateway = await startStubGateway()
   const { taskId } = await connectedTask(gateway, bytesOf(bytes))
@@ -358,28 +387,6 @@ test.each<[what: string, bytes: () => string, message: RegExp]>([
   },
   40_000,
 )
-
-test('an agent that answers and then stalls holds up neither its stop nor anybody else', async () => {
-  const gateway = await startStubGateway({ deadlines: { stop: '1s' } })
-  const stall: Serve = (request, response) => {
-    if (!isPath(request, '/run') && !isPath(request, '/stop') && !isPath(request, '/shutdown')) return false
-    response.writeHead(200, { 'content-type': 'application/json' }).write('{"turn":')
-    return true
-  }
-  const { taskId } = await connectedTask(gateway, stall)
-  await gateway.api.call(routes.stopTask, { params: { taskId }, body: {} })
-  const other = await gateway.launch()
-  expect(other.joinCode).not.toBe('')
-  const task = await eventually(
-    'it is stopped all the same',
-    async () => {
-      const now = await gateway.getTask(taskId)
-      return now.state === 'ended' && now
-    },
-    120_000,
-  )
-  expect(task.outcome).toBe('cancelled')
-}, 150_000)
 
 test("an agent cannot fill the gateway's disk with events", async () => {
   const gateway = await startStubGateway({ limits: { events: '64KiB' } })

@@ -134,12 +134,11 @@ test('a lost conversation is continued from its last checkpoint and remembers', 
     },
   })
   const { id } = await start(world, { prompt: 'begin the work' })
-  await eventually('a checkpoint with the session', async () => {
+  await eventually('a checkpoint of the work with its session', async () => {
     const { checkpoint, sessionId } = (await world.getTask(id)).workspace
-    return (
-      checkpoint !== undefined && sessionId !== undefined && world.commands().some((one) => one.startsWith('sleep 300'))
-    )
+    return checkpoint !== undefined && sessionId !== undefined && (await patchOf(world, id)).includes('+first')
   })
+  await eventually('the second tool runs', () => world.commands().some((one) => one.startsWith('sleep 300')))
   process.kill(pidOf(await world.getTask(id)), 'SIGKILL')
   expect(await world.ended(id)).toMatchObject({ outcome: 'lost' })
   await world.api().call(routes.continueTask, {

@@ -1,5 +1,5 @@
 /** Runs the real Claude Code against a scripted model, in a HOME and a directory of its own. */
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
@@ -72,11 +72,17 @@ export function wrappedClaude(directory: string, parts: { before?: string; after
   return path
 }
 
+/**
+ * True while it runs. A process that was killed keeps its pid until its parent has asked for its exit code; when the
+ * parent went first, that is whenever pid 1 gets to it.
+ */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return true
-  } catch {
-    return false
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return !['Z', 'X'].includes(stat.charAt(stat.lastIndexOf(')') + 2))
+  } catch (error) {
+    // Gone; or a system without /proc, where the signal that could be sent has to do.
+    return process.platform !== 'linux' && !(error instanceof Error && 'code' in error && error.code === 'ESRCH')
   }
 }

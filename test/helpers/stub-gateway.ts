@@ -46,6 +46,7 @@ export async function startStubGateway(config: GatewayConfigInput = {}): Promise
     config: GatewayConfig.parse({
       ...config,
       listen: { port: 0 },
+      deadlines: { stop: '1s', ...config.deadlines },
       intervals: { reconcile: '200ms', ...config.intervals },
     }),
     dataDirectory: data,
@@ -59,7 +60,10 @@ export async function startStubGateway(config: GatewayConfigInput = {}): Promise
   const getTask = (taskId: string) => api.call(routes.getTask, { params: { taskId } })
   onTestFinished(async () => {
     const { tasks } = await api.call(routes.listTasks, { query: { state: 'active' } })
-    for (const { id } of tasks) await api.call(routes.stopTask, { params: { taskId: id }, body: {} })
+    for (const task of tasks) {
+      await api.call(routes.stopTask, { params: { taskId: task.id }, body: {} })
+      if ('placement' in task && task.placement) kill(Number(task.placement.handle))
+    }
     for (const { id } of tasks)
       await eventually(`${id} has ended`, async () => (await getTask(id)).state === 'ended', 25_000)
     await gateway.stop()
@@ -127,13 +131,21 @@ const politely: RequestListener = (request, response) => {
     return
   }
   request.resume()
-  const status = { turn: 1, phase: 'working', lastAgentSeq: 0 }
+  const status = { turn: 1, phase: 'finished', lastAgentSeq: 0 }
   if (path === '/run' || path === '/stop' || path === '/shutdown')
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(status))
   else response.writeHead(404).end()
 }
 
 export const newCredential = (): string => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('base64url')
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // The launcher was quicker.
+  }
+}
 
 const readQuietly = (file: string): string | undefined => {
   try {

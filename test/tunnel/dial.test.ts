@@ -163,6 +163,7 @@ describe('connectWebSocket', () => {
       code: 'TUNNEL_UPGRADE_REFUSED',
       status: 503,
       retryAfterMs: 7_000,
+      headers: { 'retry-after': '7' },
       message: `ws://127.0.0.1:${port}/v1/tunnel answered 503: too many handshakes`,
     })
   })

@@ -212,7 +212,7 @@ describe('/exec', () => {
   })
 
   it('holds 100 MB back for a slow reader in bounded memory, and delivers every byte', {
-    timeout: 60_000,
+    timeout: 180_000,
   }, async () => {
     const { url, service } = await agent()
     const bytes = 100_000_000
@@ -241,7 +241,7 @@ describe('/exec', () => {
       sum.update(chunk)
       received += chunk.length
       if (received > stallAt && stallAt < bytes) {
-        await until('the process is held back', () => held() >= 4 * 1024 ** 2)
+        await until('the process is held back', () => held() >= 4 * 1024 ** 2, 40_000)
         stallAt += 25_000_000 // the last time with more to come than the sockets can hold
       }
       mostHeld = Math.max(mostHeld, held())

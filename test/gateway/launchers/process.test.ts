@@ -100,7 +100,7 @@ test('a program that cannot be started is named, and leaves nothing', async () =
 test('the agent gets what it needs of the environment and nothing else', async () => {
   process.env.A_SECRET_OF_THE_GATEWAY = 'x'
   onTestFinished(() => void delete process.env.A_SECRET_OF_THE_GATEWAY)
-  const { launcher, directory } = launcherOf('env > environment; exec sleep 300')
+  const { launcher, directory } = launcherOf('env > writing; mv writing environment; exec sleep 300')
   const spec = specOf()
   await launcher.launch(spec, { signal })
   const file = join(directory, spec.taskId, 'environment')

@@ -42,7 +42,7 @@ export function define(world: World): Command {
     .option('--model <name>', 'model that the coding agent uses')
     .addOption(new Option('--permission-mode <mode>', 'what it may do without asking').choices(PERMISSION_MODES))
     .option('--timeout <duration>', 'end it after so long', duration)
-    .option('--idle <duration>', 'end it when nothing happens for so long', duration)
+    .option('--idle <duration>', 'end it when the coding agent says nothing for so long', duration)
     .option('--budget <usd>', 'end it when it has cost so much', amount)
     .option('--max-turns <n>', 'end it after so many model turns', wholeNumber)
     .option('--check <command>', 'shell command that says whether the result is good')

@@ -41,12 +41,10 @@ export interface ProcessLauncherOptions {
   /** How the agent is started: node and its script. */
   agentArgv: readonly [string, ...string[]]
   env: NodeJS.ProcessEnv
-  stopGraceMs?: number
 }
 
 export function createProcessLauncher(options: ProcessLauncherOptions): Launcher {
   const folderOf = (taskId: TaskId) => join(options.directory, taskId)
-  const stopGraceMs = options.stopGraceMs ?? STOP_GRACE_MS
 
   async function launch(spec: LaunchSpec): Promise<Placement> {
     const known = await readRecord(folderOf(spec.taskId))
@@ -120,7 +118,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   }
 
   async function remove(record: Record): Promise<void> {
-    await endAll(record, 'SIGTERM', stopGraceMs)
+    await endAll(record, 'SIGTERM', STOP_GRACE_MS)
     await endAll(record, 'SIGKILL', STOP_GRACE_MS)
     await rm(folderOf(record.taskId), { recursive: true, force: true, maxRetries: 3 })
   }

@@ -121,6 +121,19 @@ test('every route and every upgrade lets in whom its line in the table names, an
   })
 }, 120_000)
 
+test("a viewer may only look, tokens and the audit log are the administrator's, every change is audited", () => {
+  const all = Object.values(routes).map((route) => ({ audit: undefined, forward: undefined, ...route }))
+  const names = (access: string) => all.filter((route) => route.access === access).map(({ name }) => name)
+  expect(names('admin')).toEqual(['createToken', 'listTokens', 'revokeToken', 'listAudit'])
+  expect(names('public')).toEqual(['health', 'ready', 'openapi'])
+  for (const { name, method, access, forward } of all.filter((route) => route.access === 'viewer')) {
+    expect([name, forward]).toEqual([name, undefined])
+    expect([name, method, access]).toEqual([name, name === 'gitUploadPack' ? 'POST' : 'GET', 'viewer'])
+  }
+  const unaudited = all.filter(({ method, audit }) => method !== 'GET' && audit === undefined)
+  expect(unaudited.map(({ name }) => name)).toEqual(['gitUploadPack']) // git reads by POST
+})
+
 test("another's task answers exactly like a task that never was, on every route", async () => {
   const world = await startWorld()
   const callers = await makeCallers(world)

@@ -132,6 +132,9 @@ test('a path that could mean another one is refused before anybody is asked', as
   for (const target of targets) {
     const received = await send(`GET ${target} HTTP/1.1`)
     expect([target, statusOf(received)]).toEqual([target, 400])
+    // The gateway's own words, so the agent was not asked. Node itself refuses what does not even begin like a path.
+    if (target.startsWith('/'))
+      expect([target, received]).toEqual([target, expect.stringContaining("the request's path")])
     expect(received).not.toContain('hello\n')
   }
 })

@@ -39,6 +39,8 @@ async function main(): Promise<void> {
   const config = loadConfig(values.config, env)
   const dataDirectory = resolve(values.data ?? config.dataDirectory ?? defaultDataDirectory())
   const log = createLogger(config.log.level)
+  // One request's fault must not end forty tasks' gateway: what matters is stored, and the fault is in the log.
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'a fault that nobody handled'))
   const agentScript = join(dirname(fileURLToPath(import.meta.url)), 'agent.js')
   const gateway = await startGateway({
     config,

@@ -39,7 +39,6 @@ export const REASONS = {
   placement_gone: 'the container or process ended without a word',
   infrastructure: 'the infrastructure took the machine',
   offline: 'the agent or the gateway was unreachable for longer than allowed',
-  disk_full: 'a disk was full',
   internal: 'a fault of rclaude itself',
 } as const
 export type Reason = keyof typeof REASONS

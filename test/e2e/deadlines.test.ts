@@ -30,6 +30,13 @@ test('starting: an agent that cannot dial in is given up, and nothing of it is l
   expect(world.commands().filter((command) => command.includes('agent.js'))).toEqual([])
 })
 
+test('launching: a launcher that takes too long is no capacity, and what it started all the same is swept away', async () => {
+  const world = await startWorld({ settings: { RCLAUDE_DEADLINES__LAUNCH: '1ms' } })
+  const { id } = await start(world, 'sleep 300')
+  expect(await world.ended(id)).toMatchObject({ outcome: 'failed', reason: 'capacity' })
+  await eventually('nothing of it runs', () => !world.commands().some((command) => command.includes('agent.js')))
+})
+
 test('starting: an agent that dies at once is told with its last words', async () => {
   const world = new World()
   const dist = join(world.directory, 'dist')

@@ -67,6 +67,7 @@ test('a pid that another process has got is not taken for ours, nor is that proc
   const spec = specOf()
   const placement = await launcher.launch(spec, { signal })
   await eventually('it has ended', async () => (await alive(spec.launchId)).length === 0)
+  await new Promise((resolve) => setTimeout(resolve, 50)) // start times count ticks of 10 ms; a pid comes again later than that
   const stranger: ChildProcess = spawn('sleep', ['300'])
   onTestFinished(() => void stranger.kill('SIGKILL'))
   const file = join(directory, spec.taskId, 'launch.json')

@@ -34,6 +34,7 @@ test('launching: a launcher that takes too long is no capacity, and what it star
   const world = await startWorld({ settings: { RCLAUDE_DEADLINES__LAUNCH: '1ms' } })
   const { id } = await start(world, 'sleep 300')
   expect(await world.ended(id)).toMatchObject({ outcome: 'failed', reason: 'capacity' })
+  await eventually('it is swept', () => world.gatewayLog.includes('stopping an orphan'))
   await eventually('nothing of it runs', () => !world.commands().some((command) => command.includes('agent.js')))
 })
 

@@ -26,6 +26,7 @@ import type { Logger } from './log.ts'
 import { keepReserve } from './reserve.ts'
 import { openStore } from './store/sqlite.ts'
 import type { StoredToken } from './store/store.ts'
+import type { TaskContext } from './tasks/context.ts'
 import { Reconciler } from './tasks/reconciler.ts'
 import { DialLimit } from './tunnels/dial-limit.ts'
 import { AgentLinks } from './tunnels/links.ts'
@@ -43,6 +44,10 @@ export interface GatewayOptions {
   /** How the `process` launcher starts an agent. */
   agentArgv: readonly [string, ...string[]]
   env: NodeJS.ProcessEnv
+  /** Beside the ones that the configuration names, or in the place of one with the same name. */
+  launchers?: readonly Launcher[]
+  /** Told before each step of a task's end. */
+  onFinishStep?: TaskContext['onFinishStep']
 }
 
 export interface Gateway {
@@ -87,6 +92,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     agentUrl: () => config.agentUrl ?? state.url,
     gatewayEnvironment: (agent) => passedEnvironment(options, agent),
     wake: (taskId) => reconciler.wake(taskId),
+    onFinishStep: options.onFinishStep,
     isReady: () => state.isReady,
     serveAgent: (link) => agentServer.serve(link),
   }
@@ -136,7 +142,7 @@ function firstUser(): string {
   return name.success ? name.data : 'admin'
 }
 
-function buildLaunchers({ config, dataDirectory, agentArgv, env }: GatewayOptions): Map<string, Launcher> {
+function buildLaunchers({ config, dataDirectory, agentArgv, env, ...options }: GatewayOptions): Map<string, Launcher> {
   const launchers = new Map<string, Launcher>()
   if (config.launchers.process.enabled) {
     if (
@@ -151,6 +157,7 @@ function buildLaunchers({ config, dataDirectory, agentArgv, env }: GatewayOption
     mkdirSync(directory, { recursive: true, mode: 0o700 })
     launchers.set('process', createProcessLauncher({ directory, agentArgv, env }))
   }
+  for (const launcher of options.launchers ?? []) launchers.set(launcher.name, launcher)
   if (!launchers.has(config.launchers.default))
     throw new RclaudeError('invalid', `launchers.default is "${config.launchers.default}", which is not enabled`)
   return launchers

@@ -47,11 +47,13 @@ export const GatewayConfig = z.strictObject({
   }),
   intervals: defaults({
     reconcile: Duration.default(5),
+    launchRetry: Duration.default(5),
     checkpoint: Duration.default(120),
     eventComment: Duration.default(15),
   }),
   limits: defaults({
     maxTasks: z.number().int().positive().default(20),
+    launchAttempts: z.number().int().positive().max(100).default(5),
     taskTimeout: Duration.default(14_400),
     taskIdle: Duration.default(1_800),
     requestBody: Size.default(8 * 1024 ** 2),

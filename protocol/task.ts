@@ -144,11 +144,21 @@ export const Connection = z.object({
   capabilities: z.array(z.string()),
 })
 
+/** How often the launcher had no machine for this task since it was queued; absent for never. */
+const launchFailures = z.number().int().positive().optional()
+
 /** Each state carries exactly the facts that are true in it. */
 export const TaskState = z.discriminatedUnion('state', [
   /** Waits for its workspace, or for its turn to be launched. */
-  z.object({ state: z.literal('queued'), waitingFor: z.enum(['workspace', 'launch']), since: z.iso.datetime() }),
-  z.object({ state: z.literal('launching'), launchId: LaunchId, since: z.iso.datetime() }),
+  z.object({
+    state: z.literal('queued'),
+    waitingFor: z.enum(['workspace', 'launch']),
+    since: z.iso.datetime(),
+    launchFailures,
+    /** Not launched again before this time. */
+    notBefore: z.iso.datetime().optional(),
+  }),
+  z.object({ state: z.literal('launching'), launchId: LaunchId, since: z.iso.datetime(), launchFailures }),
   /** The placement exists and has not dialled in yet. */
   z.object({ state: z.literal('starting'), placement: Placement, since: z.iso.datetime() }),
   z.object({

@@ -48,7 +48,8 @@ async function show(invocation: Invocation, name: string): Promise<undefined> {
 
 function stateFacts(task: Task, style: Style): Fact[] {
   const verdict = verdictOf(task)
-  const isWaiting = task.state === 'queued' ? ` (waiting for ${task.waitingFor})` : ''
+  const again = task.state === 'queued' && task.notBefore ? `, not before ${task.notBefore}` : ''
+  const isWaiting = task.state === 'queued' ? ` (waiting for ${task.waitingFor}${again})` : ''
   const isOffline = task.state === 'running' && !task.connection.online ? ' (its machine is not connected)' : ''
   return [
     ['task', task.id, style.bold],

@@ -23,7 +23,8 @@ export interface Launcher {
   readonly isolation: 'none' | 'container'
   /**
    * Idempotent by `launchId`.
-   * @throws RclaudeError `unavailable` when trying again later may help, anything else when it will not
+   * @throws RclaudeError `unavailable` when no machine can be had now, nothing was started and trying again later may
+   *   help (the task is queued again); anything else when it will not
    */
   launch(spec: LaunchSpec, options: { signal: AbortSignal }): Promise<Placement>
   /** In one batch; every placement asked for is in the answer. */

@@ -9,6 +9,10 @@ import type { AgentLinks } from '../tunnels/links.ts'
 import type { Artifacts } from '../workspaces/artifacts.ts'
 import type { Workspaces } from '../workspaces/workspaces.ts'
 
+/** The steps of `finish.ts`, in order. */
+export const FINISH_STEPS = ['hear_out', 'let_go', 'remove', 'collect', 'end'] as const
+export type FinishStep = (typeof FINISH_STEPS)[number]
+
 export interface TaskContext {
   store: Store
   config: GatewayConfig
@@ -26,6 +30,8 @@ export interface TaskContext {
   gatewayEnvironment(agent: string): Record<string, string>
   /** Looks at this task, or at all, as soon as the present work is done. */
   wake(taskId?: TaskId): void
+  /** Told before each step of a task's end. */
+  onFinishStep?: ((step: FinishStep, taskId: TaskId) => void) | undefined
 }
 
 /** Has a deadline of so many seconds, which began at `since`, passed? */

@@ -7,7 +7,7 @@ import { NO_USAGE, type RunResult } from '../../protocol/event.ts'
 import { RunStatus } from '../../protocol/run.ts'
 import type { Placement, Task } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
-import { deadlineOf, isoNow, type TaskContext } from './context.ts'
+import { deadlineOf, type FinishStep, isoNow, type TaskContext } from './context.ts'
 import { closeTurn } from './ending.ts'
 
 /** After a restart of the gateway the agent dials again; so long it is waited for. */
@@ -20,9 +20,15 @@ const SAVE_POLL_MS = 250
 export async function finish(context: TaskContext, task: Task): Promise<void> {
   if (task.state !== 'finishing') return
   const deadline = deadlineOf(context, task.since, context.config.deadlines.finish)
+  const step = (name: FinishStep) => context.onFinishStep?.(name, task.id)
+  step('hear_out')
   await hearOut(context, task, deadline)
   // Everything that the agent saved is on this side by now, so it may go before that is looked at.
+  step('let_go')
   if (task.placement) await letGo(context, task.placement, task.id, deadline)
+  step('remove')
+  if (task.placement) await remove(context, task.placement, task.id, deadline)
+  step('collect')
   const isCollected = await collect(context, task.id).then(
     () => true,
     (error: unknown) => {
@@ -31,6 +37,7 @@ export async function finish(context: TaskContext, task: Task): Promise<void> {
       return false
     },
   )
+  step('end')
   end(context, task.id, isCollected)
 }
 
@@ -129,12 +136,17 @@ function missingResult(task: Task, filesChanged: number): RunResult | undefined 
   }
 }
 
+/** The agent is told to leave, and given a moment for it. */
 async function letGo(context: TaskContext, placement: Placement, taskId: Task['id'], deadline: number): Promise<void> {
   await context.links
     .ofLaunch(placement.launchId)
     ?.call('POST', '/shutdown', {})
     .catch((error: unknown) => context.log.debug({ err: error, taskId }, 'the agent left without an answer'))
   await untilGone(context, placement, Math.min(Date.now() + LEAVE_GRACE_MS, deadline))
+}
+
+/** Nothing of it runs, and nothing of it dials in any more. */
+async function remove(context: TaskContext, placement: Placement, taskId: Task['id'], deadline: number): Promise<void> {
   const launcher = context.launchers.get(placement.launcher)
   try {
     await launcher?.stop(placement, 'the task has ended')

@@ -3,12 +3,16 @@
  * whatever happens in between, the reconciler can tell what the launcher did from what it was asked.
  */
 import { RclaudeError } from '../../protocol/errors.ts'
-import { newLaunchId, type TaskId } from '../../protocol/ids.ts'
+import { type LaunchId, newLaunchId, type TaskId } from '../../protocol/ids.ts'
 import type { Reason } from '../../protocol/outcome.ts'
 import type { Placement, Task } from '../../protocol/task.ts'
+import { formatSeconds } from '../../protocol/units.ts'
 import { hashSecret, newSecret } from '../auth/tokens.ts'
 import { isoNow, type TaskContext } from './context.ts'
 import { endQueued, leave } from './ending.ts'
+
+/** Longest wait between two attempts to launch. */
+const MAX_LAUNCH_WAIT_SECONDS = 300
 
 /**
  * Launches as many queued tasks as the limit on running ones leaves room for.
@@ -19,12 +23,15 @@ export function launchQueued(
   busy: { has(taskId: TaskId): boolean },
 ): Array<{ task: Task; work: Promise<void> }> {
   const active = context.store.activeTasks()
-  const waiting = active.filter(
-    (task) => task.state === 'queued' && task.waitingFor === 'launch' && !task.stopRequested && !busy.has(task.id),
-  )
+  const waiting = active.filter((task) => isDue(task) && !busy.has(task.id))
   const taken = active.filter((task) => task.state !== 'queued').length
   const room = Math.max(0, context.config.limits.maxTasks - taken)
   return waiting.slice(0, room).map((task) => ({ task, work: launch(context, task) }))
+}
+
+function isDue(task: Task): boolean {
+  if (task.state !== 'queued' || task.waitingFor !== 'launch' || task.stopRequested) return false
+  return task.notBefore === undefined || Date.parse(task.notBefore) <= Date.now()
 }
 
 async function launch(context: TaskContext, task: Task): Promise<void> {
@@ -49,7 +56,7 @@ async function launch(context: TaskContext, task: Task): Promise<void> {
       createdAt: isoNow(),
     })
     return {
-      state: { state: 'launching', launchId, since: isoNow() },
+      state: { state: 'launching', launchId, since: isoNow(), ...failuresOf(now) },
       events: [
         { type: 'state', state: 'launching' },
         { type: 'step', step: 'launch', status: 'started', message: launcher.name },
@@ -63,7 +70,7 @@ async function launch(context: TaskContext, task: Task): Promise<void> {
     placed(context, await inTime(launcher.launch(spec, { signal }), signal), task.id)
   } catch (error) {
     context.log.error({ err: error, taskId: task.id, launchId }, 'launch failed')
-    failed(context, task, launchId, error)
+    failed(context, task.id, launchId, error)
   }
 }
 
@@ -71,7 +78,8 @@ async function launch(context: TaskContext, task: Task): Promise<void> {
 function inTime<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     signal.addEventListener('abort', () =>
-      reject(new RclaudeError('unavailable', 'the launcher did not answer in time')),
+      // Not `unavailable`: it may have launched, and the same task is never launched twice.
+      reject(new RclaudeError('internal', 'the launcher did not answer before deadlines.launch')),
     )
     work.then(resolve, reject)
   })
@@ -94,14 +102,43 @@ export function placed(context: TaskContext, placement: Placement, taskId: Task[
   context.wake(taskId) // a stop that was asked for meanwhile, or a task that is no more
 }
 
-function failed(context: TaskContext, task: Task, launchId: string, error: unknown): void {
+function failed(context: TaskContext, taskId: TaskId, launchId: LaunchId, error: unknown): void {
   const message = error instanceof Error ? error.message : String(error)
-  const reason: Reason = error instanceof RclaudeError && error.code === 'unavailable' ? 'capacity' : 'launch'
-  context.store.changeTask(task.id, (now) => {
+  const isPassing = error instanceof RclaudeError && error.code === 'unavailable'
+  if (isPassing && queueAgain(context, taskId, launchId, message)) return
+  const reason: Reason = isPassing ? 'capacity' : 'launch'
+  context.store.changeTask(taskId, (now) => {
     if (now.state !== 'launching' || now.launchId !== launchId) return undefined
     return leave(now, now.stopRequested ? 'cancelled' : 'failed', now.stopRequested ? 'user' : reason, message, [
       { type: 'step', step: 'launch', status: 'failed', message },
     ])
   })
-  context.wake(task.id)
+  context.wake(taskId)
 }
+
+/** No machine could be had: the task waits for one, a little longer each time. False when it has waited enough. */
+function queueAgain(context: TaskContext, taskId: TaskId, launchId: LaunchId, message: string): boolean {
+  const { limits, intervals } = context.config
+  const queued = context.store.changeTask(taskId, (now) => {
+    if (now.state !== 'launching' || now.launchId !== launchId || now.stopRequested) return undefined
+    const launchFailures = (now.launchFailures ?? 0) + 1
+    if (launchFailures >= limits.launchAttempts) return undefined
+    const seconds = Math.min(intervals.launchRetry * 2 ** (launchFailures - 1), MAX_LAUNCH_WAIT_SECONDS)
+    const notBefore = new Date(Date.now() + seconds * 1000).toISOString()
+    const attempt = `attempt ${launchFailures + 1} of ${limits.launchAttempts} in ${formatSeconds(seconds)}`
+    return {
+      state: { state: 'queued', waitingFor: 'launch', since: isoNow(), launchFailures, notBefore },
+      events: [
+        { type: 'step', step: 'launch', status: 'failed', message },
+        { type: 'state', state: 'queued', message: `${message}; ${attempt}` },
+      ],
+    }
+  })
+  if (queued === undefined) return false
+  context.store.closeLaunch(launchId)
+  return true
+}
+
+/** How often this task's launch failed before, to be carried along. */
+export const failuresOf = (task: Task): { launchFailures?: number } =>
+  'launchFailures' in task && task.launchFailures !== undefined ? { launchFailures: task.launchFailures } : {}

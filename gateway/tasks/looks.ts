@@ -11,7 +11,7 @@ import { deadlineOf, type TaskContext } from './context.ts'
 import { converse } from './conversation.ts'
 import { endQueued, leave } from './ending.ts'
 import { finish } from './finish.ts'
-import { placed } from './launch.ts'
+import { failuresOf, placed } from './launch.ts'
 import { isGone, type Seen, type Verdict, verdictOnQueued, verdictOnRunning, verdictOnStarting } from './verdict.ts'
 
 export class Looks {
@@ -63,7 +63,7 @@ export class Looks {
     this.#context.store.changeTask(task.id, (now) => {
       if (now.state !== 'launching' || now.launchId !== task.launchId) return undefined
       return {
-        state: { state: 'queued', waitingFor: 'launch', since: now.since },
+        state: { state: 'queued', waitingFor: 'launch', since: now.since, ...failuresOf(now) },
         events: [{ type: 'state', state: 'queued', message: 'the launch was cut off; launching again' }],
       }
     })

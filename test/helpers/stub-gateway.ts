@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { createLogger } from '../../gateway/log.ts'
-import { startGateway } from '../../gateway/server.ts'
+import { type GatewayOptions, startGateway } from '../../gateway/server.ts'
 import { type Client, createClient } from '../../protocol/client.ts'
 import { GatewayConfig, type GatewayConfigInput } from '../../protocol/config.ts'
 import { routes } from '../../protocol/routes.ts'
@@ -38,7 +38,10 @@ export interface StolenLaunch {
   joinCode: string
 }
 
-export async function startStubGateway(config: GatewayConfigInput = {}): Promise<StubGateway> {
+export async function startStubGateway(
+  config: GatewayConfigInput = {},
+  options: Pick<GatewayOptions, 'launchers'> = {},
+): Promise<StubGateway> {
   const directory = mkdtempSync(join(tmpdir(), 'rclaude-stub-'))
   const data = join(directory, 'data')
   const logFile = join(directory, 'log')
@@ -54,6 +57,7 @@ export async function startStubGateway(config: GatewayConfigInput = {}): Promise
     log: createLogger('debug', logFile),
     agentArgv: STUB,
     env: process.env,
+    ...options,
   })
   const token = readFileSync(join(data, 'admin-token'), 'utf8').trim()
   const api = createClient({ baseUrl: gateway.url, token, version: 'test' })

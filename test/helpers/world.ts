@@ -37,6 +37,8 @@ export class World {
   /** Over the defaults of a test gateway. */
   readonly settings: Record<string, string>
   dist = DIST
+  /** Program and arguments of the gateway, when it is not the built one. */
+  gatewayArgv: readonly string[] | undefined
   #gateway: ChildProcess | undefined
   #model: ModelServer | undefined
 
@@ -99,7 +101,7 @@ export class World {
   }
 
   get #gatewayArgs(): string[] {
-    return [join(this.dist, 'gateway.js'), '--local', '--data', this.data]
+    return [...(this.gatewayArgv ?? [join(this.dist, 'gateway.js'), '--local', '--data', this.data])]
   }
 
   get #gatewayEnv(): NodeJS.ProcessEnv {
@@ -115,6 +117,14 @@ export class World {
   /** Another gateway on the same data, run to its end. */
   runGateway(): Promise<CliResult> {
     return collect(spawn(process.execPath, this.#gatewayArgs, { env: this.#gatewayEnv }))
+  }
+
+  /** Resolves when it has ended by itself. */
+  async gatewayGone(): Promise<void> {
+    await eventually(
+      'the gateway has ended',
+      () => this.#gateway?.exitCode !== null || this.#gateway.signalCode !== null,
+    )
   }
 
   /** Resolves when it is gone. */

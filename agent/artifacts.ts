@@ -5,8 +5,10 @@ import { join, relative } from 'node:path'
 import type { Readable } from 'node:stream'
 import { RclaudeError } from '../protocol/errors.ts'
 
-/** Most files that are looked for. */
-const MAX_FILES = 1_000
+/** Most files that are sent: what a gateway takes at most, however it is configured (limits.maxArtifacts). */
+const MAX_FILES = 10_000
+/** Most files of which it is told why they were not saved; the others are counted. */
+const MAX_TOLD = 5
 
 /** @param put sends one artifact; its name is the path below the folder */
 export async function saveArtifacts(
@@ -15,9 +17,9 @@ export async function saveArtifacts(
 ): Promise<void> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])
   // A link could lead to what is not the task's to hand out.
-  const files = entries.filter((entry) => entry.isFile()).slice(0, MAX_FILES)
-  const problems: string[] = []
-  for (const entry of files) {
+  const files = entries.filter((entry) => entry.isFile())
+  const problems = files.slice(MAX_FILES).map(({ name }) => `${name} (more than ${MAX_FILES} files)`)
+  for (const entry of files.slice(0, MAX_FILES)) {
     const path = join(entry.parentPath, entry.name)
     const name = relative(directory, path)
     try {
@@ -27,5 +29,11 @@ export async function saveArtifacts(
       problems.push(`${name} (${(error as Error).message})`)
     }
   }
-  if (problems.length > 0) throw new RclaudeError('agent_failed', `artifacts were not saved: ${problems.join(', ')}`)
+  if (problems.length === 0) return
+  const told = problems.slice(0, MAX_TOLD)
+  const more = problems.length - told.length
+  throw new RclaudeError(
+    'agent_failed',
+    `artifacts were not saved: ${told.join(', ')}${more > 0 ? ` and ${more} more` : ''}`,
+  )
 }

@@ -4,7 +4,6 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { Problem } from '../protocol/errors.ts'
 import { DIAL_HEADERS } from '../protocol/run.ts'
 import {
   AGENT_CAPABILITIES,
@@ -20,6 +19,7 @@ import { connectWebSocket } from '../tunnel/connect.ts'
 import { keepDialled } from '../tunnel/dial.ts'
 import { UpgradeRefused } from '../tunnel/errors.ts'
 import { createTunnel, OWN_PEER, type Tunnel } from '../tunnel/tunnel.ts'
+import { problemIn } from './refusal.ts'
 
 export interface DialOptions {
   gatewayUrl: string
@@ -85,17 +85,9 @@ export async function stayDialled(options: DialOptions): Promise<void> {
  */
 function isSentAway(error: unknown, gateway: { id: string | undefined } | undefined): boolean {
   if (!(error instanceof UpgradeRefused)) return false
-  const code = problemCode(error.body)
+  const code = problemIn(error.body)?.code
   if (gateway === undefined) return code !== undefined && NEVER_TAKEN_IN.includes(error.status)
   return error.status === 410 && code === 'gone' && gateway.id !== undefined && idOf(error.headers) === gateway.id
 }
 
 const idOf = (headers: IncomingHttpHeaders): string | undefined => headers[GATEWAY_HEADER]?.toString()
-
-function problemCode(body: string): Problem['code'] | undefined {
-  try {
-    return Problem.safeParse(JSON.parse(body)).data?.code
-  } catch {
-    return undefined // not JSON: no gateway of ours
-  }
-}

@@ -8,6 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import { RclaudeError } from '../protocol/errors.ts'
 import { requestOver } from '../tunnel/http.ts'
 import type { Tunnel } from '../tunnel/tunnel.ts'
+import { readRefusal } from './refusal.ts'
 
 export class Uplink {
   readonly #changes = new EventEmitter()
@@ -76,13 +77,18 @@ export class Uplink {
         path: `/artifacts/${encodeURIComponent(name)}`,
         headers: { host: 'gateway', 'content-length': size, 'content-type': 'application/octet-stream' },
       })
-      upstream.once('error', reject)
+      let isAnswered = false
+      // A refusal comes before everything was sent, which then cannot be: the refusal is what counts.
+      const onBroken = (error: Error) => {
+        if (!isAnswered) reject(error)
+      }
+      upstream.on('error', onBroken)
       upstream.once('response', (answer) => {
-        answer.resume()
-        if (answer.statusCode === 204) resolve()
-        else reject(new Error(`the gateway answered ${answer.statusCode}`))
+        isAnswered = true
+        if (answer.statusCode === 204) answer.resume().once('end', resolve).once('error', reject)
+        else readRefusal(answer).then((why) => reject(new RclaudeError('agent_failed', why)), reject)
       })
-      pipeline(content, upstream).catch(reject)
+      pipeline(content, upstream).catch(onBroken)
     })
   }
 

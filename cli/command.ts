@@ -12,8 +12,11 @@ export interface Invocation {
   connect(options?: Pick<ConnectOptions, 'start'>): Promise<Gateway>
 }
 
-/** Each module of `commands/` exports one of these as `define`. */
-export type Define = (world: World) => Command
+/**
+ * Each module of `commands/` exports one of these as `define`.
+ * @param buildWhole makes the program with every command in full, for the one that tells of all the others
+ */
+export type Define = (world: World, buildWhole: () => Promise<Command>) => Command
 
 /** @param examples lines of the form `rclaude ps -a   what it does` */
 export function newCommand(name: string, summary: string, examples: readonly string[] = []): Command {

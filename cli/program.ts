@@ -74,7 +74,9 @@ export async function buildProgram(world: World, which: string | undefined): Pro
   )
   for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
     const isNeeded = which === 'all' || which === name
-    const command = isNeeded ? (await load()).define(world) : new Command(name).summary(summary)
+    const command = isNeeded
+      ? (await load()).define(world, () => buildProgram(world, 'all'))
+      : new Command(name).summary(summary)
     program.addCommand(configure(command, world))
   }
   program.addCommand(configure(helpCommand(program, world), world))

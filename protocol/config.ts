@@ -43,6 +43,7 @@ export const GatewayConfig = z.strictObject({
     finish: Duration.default(300),
     offline: Duration.default(600),
     stop: Duration.default(60),
+    transfer: Duration.default(3_600),
     maxOffline: Duration.default(3_600),
   }),
   intervals: defaults({
@@ -58,9 +59,18 @@ export const GatewayConfig = z.strictObject({
     taskIdle: Duration.default(1_800),
     requestBody: Size.default(8 * 1024 ** 2),
     workspace: Size.default(4 * 1024 ** 3),
+    workspaceFiles: z.number().int().positive().default(1_000_000),
+    cache: Size.default(8 * 1024 ** 3),
     artifact: Size.default(256 * 1024 ** 2),
     artifacts: Size.default(1024 ** 3),
+    maxArtifacts: z.number().int().positive().max(10_000).default(1_000),
+    event: Size.default(8 * 1024 ** 2),
     events: Size.default(256 * 1024 ** 2),
+    eventsReserve: Size.default(16 * 1024 ** 2),
+    /** Streams that one agent may have open at once. */
+    agentStreams: z.number().int().min(2).max(1_000).default(8),
+    /** An honest agent waits between dials, up to 10 s. */
+    dialsPerMinute: z.number().int().min(6).default(120),
     headersBytes: Size.default(16 * 1024),
     /** Connections whose request is not authenticated yet. */
     handshakes: z.number().int().positive().default(512),

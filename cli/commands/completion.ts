@@ -4,7 +4,6 @@
  */
 import { Argument, type Command } from 'commander'
 import { act, newCommand } from '../command.ts'
-import { buildProgram } from '../program.ts'
 import type { World } from '../world.ts'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
@@ -18,7 +17,7 @@ interface Words {
   takesTask: boolean
 }
 
-export function define(world: World): Command {
+export function define(world: World, buildWhole: () => Promise<Command>): Command {
   return newCommand('completion', 'print a completion script for your shell', [
     'source <(rclaude completion bash)',
     'rclaude completion zsh > ~/.zfunc/_rclaude',
@@ -27,8 +26,7 @@ export function define(world: World): Command {
     .addArgument(new Argument('<shell>').choices(SHELLS))
     .action(
       act(world, async ({ out }, shell: Shell) => {
-        const program = await buildProgram(world, 'all')
-        const words = [...walk(program, '')]
+        const words = [...walk(await buildWhole(), '')]
         await out.line({ bash, zsh, fish }[shell](words))
         return undefined
       }),

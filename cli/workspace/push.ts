@@ -53,6 +53,8 @@ export function networkError(what: string, why: string): RclaudeError {
   if (/Failed to connect|Could not resolve|Connection refused/.test(why))
     return new RclaudeError('unavailable', `${what}: no answer; is the gateway running? (${why})`)
   if (/No space left|error: 507|maximum allowed size/.test(why))
-    return new RclaudeError(/maximum/.test(why) ? 'too_large' : 'disk_full', `${what}: ${why}`)
+    return /maximum/.test(why)
+      ? new RclaudeError('too_large', `${what}: it is larger than the gateway takes (limits.workspace): ${why}`)
+      : new RclaudeError('disk_full', `${what}: ${why}`)
   return new RclaudeError('unavailable', `${what}: ${why}`)
 }

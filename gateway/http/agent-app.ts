@@ -80,6 +80,8 @@ async function git(
     response,
     path,
     service: service ?? undefined,
+    deadlineSeconds: context.config.deadlines.transfer,
+    onComplaint: (why) => context.log.info({ taskId: task.id, path }, why),
     async beforeEnd(updated) {
       const snapshot = updated.find(({ ref }) => ref === REFS.snapshot)
       if (snapshot)

@@ -27,12 +27,10 @@ import type { Launch } from '../store/store.ts'
 import { connected } from '../tasks/connection.ts'
 import { requestStop } from '../tasks/requests.ts'
 import { AgentLink, type PeerInfo } from '../tunnels/links.ts'
-import { addressOf } from './address.ts'
 import type { Deps } from './context.ts'
+import { addressOf, headerOf } from './request.ts'
 
 export const TUNNEL_PATH = '/v1/tunnel'
-/** Streams that one agent may have open at once: git and artifacts need few. */
-export const MAX_AGENT_STREAMS = 8
 
 const server = new WebSocketServer({ noServer: true, clientTracking: false, ...WEBSOCKET_LIMITS })
 server.on('headers', (headers, request) =>
@@ -61,7 +59,7 @@ export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duple
     const tunnel = createTunnel(webSocketTransport(webSocket), {
       side: 'server',
       ...OWN_PEER,
-      maxIncomingStreams: MAX_AGENT_STREAMS,
+      maxIncomingStreams: deps.config.limits.agentStreams,
       remoteAddress: addressOf(request),
     })
     connected(deps, new AgentLink(launch.taskId, launch.launchId, tunnel, peerOf(request)))
@@ -118,8 +116,3 @@ function checkState(deps: Deps, launch: Launch): void {
 
 const equal = (a: string, b: string): boolean =>
   a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b))
-
-const headerOf = (request: IncomingMessage, name: string): string | undefined => {
-  const value = request.headers[name]
-  return typeof value === 'string' ? value : undefined
-}

@@ -24,6 +24,8 @@ async function serve(call: Call<AnyRoute>, path: GitPath, service?: string): Pro
     response: c.env.outgoing,
     path,
     service,
+    deadlineSeconds: deps.config.deadlines.transfer,
+    onComplaint: (why) => deps.log.info({ taskId: task.id, path }, why),
     async beforeEnd(updated) {
       if (updated.some(({ ref }) => ref === REFS.snapshot)) await workspaceArrived(deps, task.id)
     },

@@ -12,12 +12,12 @@ import { routes } from '../../protocol/routes.ts'
 import { GATEWAY_HEADER, PROTOCOL_HEADER, protocolMismatch } from '../../protocol/version.ts'
 import { requestOver } from '../../tunnel/http.ts'
 import { authorize } from '../auth/authorize.ts'
-import { addressOf } from './address.ts'
 import type { Deps } from './context.ts'
 import { acceptTunnel, TUNNEL_PATH } from './dial.ts'
 import { type GuardOptions, guard } from './guard.ts'
 import { refuseUpgrade, toRclaudeError } from './problem.ts'
 import { forwardedPath, linkOf, requestHeaders } from './proxy.ts'
+import { addressOf, headerOf } from './request.ts'
 
 /** Until the agent has answered the handshake. */
 const HANDSHAKE_TIMEOUT_MS = 10_000
@@ -174,11 +174,6 @@ const acceptOf = (key: string): string =>
   createHash('sha1')
     .update(key + WEBSOCKET_GUID)
     .digest('base64')
-
-const headerOf = (request: IncomingMessage, name: string): string | undefined => {
-  const value = request.headers[name]
-  return typeof value === 'string' ? value : undefined
-}
 
 const UPGRADES = (Object.values(routes) as AnyRoute[])
   .filter((route) => route.upgrade)

@@ -92,9 +92,23 @@ const STEPS: readonly string[] = [
   ) STRICT;
   CREATE INDEX audit_of_task ON audit (task_id, id);
   `,
+  // What is large and does not change leaves the row that every batch of events writes anew.
+  `
+  CREATE TABLE task_texts (
+    task_id TEXT PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
+    spec TEXT NOT NULL,
+    prompts TEXT NOT NULL                  -- JSON: one for each turn, in order; written again only with a new turn
+  ) STRICT;
+  INSERT INTO task_texts
+    SELECT id, spec, (SELECT json_group_array(turn.value -> '$.prompt') FROM json_each(turns) AS turn) FROM tasks;
+  UPDATE tasks
+    SET turns = (SELECT json_group_array(json_remove(turn.value, '$.prompt')) FROM json_each(turns) AS turn);
+  ALTER TABLE tasks DROP COLUMN spec;
+  `,
 ]
 
-export function migrate(database: Database): void {
+/** @param upTo how many steps are wanted: all of them, but for who tries the last ones out */
+export function migrate(database: Database, upTo = STEPS.length): void {
   const applied = Number(database.pragma('user_version', { simple: true }))
   if (applied > STEPS.length) {
     throw new RclaudeError(
@@ -103,7 +117,7 @@ export function migrate(database: Database): void {
     )
   }
   database.transaction(() => {
-    for (const step of STEPS.slice(applied)) database.exec(step)
-    database.pragma(`user_version = ${STEPS.length}`)
+    for (const step of STEPS.slice(applied, upTo)) database.exec(step)
+    database.pragma(`user_version = ${Math.max(applied, upTo)}`)
   })()
 }

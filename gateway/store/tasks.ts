@@ -1,36 +1,21 @@
 /** Tasks, their events and their undelivered secrets. */
 import type { Database } from 'better-sqlite3'
-import type { AgentEvent, EventBody, TaskEvent } from '../../protocol/event.ts'
+import type { AgentEvent } from '../../protocol/event.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { type Task, TaskState } from '../../protocol/task.ts'
 import type { NewTask, Store, TaskChange, TaskFilter } from './store.ts'
-
-interface TaskRow {
-  n: number
-  id: TaskId
-  owner: string
-  state: string
-  version: number
-  facts: string
-  spec: string
-  turns: string
-  workspace: string
-  usage: string
-  stop_requested: string | null
-  retry_of: string | null
-  isolation: string | null
-  created_at: string
-  last_seq: number
-  event_bytes: number
-}
-
-interface EventRow {
-  seq: number
-  at: string
-  turn: number
-  launch_id: string | null
-  body: string
-}
+import {
+  type EventRow,
+  type FullRow,
+  promptsColumn,
+  SELECT_TASKS,
+  stateOf,
+  type TaskRow,
+  toEvent,
+  toFullTask,
+  toTask,
+  turnsColumn,
+} from './task-rows.ts'
 
 type TaskPart = Pick<
   Store,
@@ -53,17 +38,19 @@ type TaskPart = Pick<
 
 export function taskTables(database: Database, onUnreadable: OnUnreadable): TaskPart {
   const listeners = new Set<(taskId: TaskId) => void>()
-  const select = database.prepare<[string], TaskRow>('SELECT * FROM tasks WHERE id = ?')
+  const select = database.prepare<[string], FullRow>(`${SELECT_TASKS} WHERE id = ?`)
+  const selectRow = database.prepare<[string], TaskRow>('SELECT * FROM tasks WHERE id = ?')
   const update = database.prepare(
     `UPDATE tasks SET state = @state, version = version + 1, facts = @facts, turns = @turns, workspace = @workspace,
        usage = @usage, stop_requested = @stop, last_seq = @lastSeq, event_bytes = event_bytes + @bytes
      WHERE id = @id AND version = @version`,
   )
+  const updatePrompts = database.prepare('UPDATE task_texts SET prompts = ? WHERE task_id = ?')
   const insertEvent = database.prepare('INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)')
   const selectEvents = database.prepare<[string, number, number], EventRow>(
     'SELECT seq, at, turn, launch_id, body FROM events WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?',
   )
-  const selectActive = database.prepare<[], TaskRow>(`SELECT * FROM tasks WHERE state <> 'ended' ORDER BY n`)
+  const selectActive = database.prepare<[], FullRow>(`${SELECT_TASKS} WHERE state <> 'ended' ORDER BY n`)
   const selectLast = database.prepare('SELECT max(agent_seq) FROM events WHERE launch_id = ?').pluck()
   const putSecrets = database.prepare('INSERT OR REPLACE INTO secrets VALUES (?, ?)')
 
@@ -71,14 +58,14 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
     for (const listener of listeners) listener(taskId)
   }
 
-  /** Applies a change to the row; `heard` are events of the agent that go before the change's own. */
+  /** Applies a change to the row, which `current` was made of; `heard` are events of the agent that go before the change's own. */
   function apply(
     row: TaskRow,
+    current: Task,
     change: TaskChange,
     heard: { launchId: LaunchId; events: AgentEvent[] } | undefined,
   ): Task {
     const now = new Date().toISOString()
-    const current = toTask(row)
     const turns = change.turns ?? current.turns
     let seq = row.last_seq
     let bytes = 0
@@ -95,7 +82,7 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
       version: row.version,
       state,
       facts: JSON.stringify(facts),
-      turns: JSON.stringify(turns),
+      turns: turnsColumn(turns),
       workspace: JSON.stringify(change.workspace ?? current.workspace),
       usage: JSON.stringify(change.usage ?? current.usage),
       stop:
@@ -106,14 +93,18 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
       bytes,
     })
     if (changed.changes !== 1) throw new Error(`task ${row.id} changed under a transaction`)
-    return toTask(select.get(row.id) as TaskRow)
+    if (turns.length !== current.turns.length) updatePrompts.run(promptsColumn(turns), row.id)
+    const texts = { spec: current.spec, prompts: turns.map(({ prompt }) => prompt) }
+    return toTask(selectRow.get(row.id) as TaskRow, texts)
   }
 
   const changeTask = database.transaction(
     (taskId: TaskId, decide: (task: Task) => TaskChange | undefined): Task | undefined => {
       const row = select.get(taskId)
-      const change = row && decide(toTask(row))
-      return row && change && apply(row, change, undefined)
+      if (row === undefined) return undefined
+      const current = toFullTask(row)
+      const change = decide(current)
+      return change && apply(row, current, change, undefined)
     },
   )
 
@@ -128,36 +119,40 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
       const known = Number(selectLast.get(launchId) ?? 0)
       const fresh = events.filter((event) => event.agentSeq > known)
       if (row === undefined || fresh.length === 0) return undefined
-      return apply(row, decide(toTask(row), fresh) ?? {}, { launchId, events: fresh })
+      const current = toFullTask(row)
+      return apply(row, current, decide(current, fresh) ?? {}, { launchId, events: fresh })
     },
   )
 
   const insertTask = database.transaction(({ task, secrets, idempotency, events }: NewTask): Task => {
-    const { state, ...facts } = stateOnly(task)
+    const { state, ...facts } = TaskState.parse(task)
     database
       .prepare(
-        `INSERT INTO tasks (id, owner, state, version, facts, spec, turns, workspace, usage, retry_of, isolation, created_at)
-         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO tasks (id, owner, state, version, facts, turns, workspace, usage, retry_of, isolation, created_at)
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)`,
       )
       .run(
         task.id,
         task.owner,
         state,
         JSON.stringify(facts),
-        JSON.stringify(task.spec),
-        JSON.stringify(task.turns),
+        turnsColumn(task.turns),
         JSON.stringify(task.workspace),
         JSON.stringify(task.usage),
         task.retryOf ?? null,
         task.isolation ?? null,
         task.createdAt,
       )
+    database
+      .prepare('INSERT INTO task_texts VALUES (?, ?, ?)')
+      .run(task.id, JSON.stringify(task.spec), promptsColumn(task.turns))
     if (secrets) putSecrets.run(task.id, secrets)
     if (idempotency)
       database
         .prepare('INSERT INTO idempotency VALUES (?, ?, ?, ?)')
         .run(task.owner, idempotency.key, idempotency.requestHash, task.id)
-    return apply(select.get(task.id) as TaskRow, { events }, undefined)
+    const row = select.get(task.id) as FullRow
+    return apply(row, toFullTask(row), { events }, undefined)
   })
 
   const announced = (task: Task | undefined): Task | undefined => {
@@ -177,7 +172,7 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
     },
     getTask(taskId) {
       const row = select.get(taskId)
-      return row && toTask(row)
+      return row && toFullTask(row)
     },
     listTasks: (filter) => listTasks(database, filter, onUnreadable),
     activeTasks: () => readable(selectActive.all(), onUnreadable),
@@ -205,10 +200,10 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
 export type OnUnreadable = (taskId: string, error: unknown) => void
 
 /** One damaged row must not hide the others, nor stop the gateway. */
-function readable(rows: TaskRow[], onUnreadable: OnUnreadable): Task[] {
+function readable(rows: FullRow[], onUnreadable: OnUnreadable): Task[] {
   return rows.flatMap((row) => {
     try {
-      return [toTask(row)]
+      return [toFullTask(row)]
     } catch (error) {
       onUnreadable(row.id, error)
       return []
@@ -244,7 +239,7 @@ function listTasks(
       )
   }
   const rows = database
-    .prepare<[typeof values], TaskRow>(`SELECT * FROM tasks WHERE ${where.join(' AND ')} ORDER BY n DESC LIMIT @limit`)
+    .prepare<[typeof values], FullRow>(`${SELECT_TASKS} WHERE ${where.join(' AND ')} ORDER BY n DESC LIMIT @limit`)
     .all(values)
   const tasks = rows.slice(0, filter.limit)
   const last = tasks.at(-1)
@@ -252,30 +247,4 @@ function listTasks(
     tasks: readable(tasks, onUnreadable),
     ...(rows.length > tasks.length && last && { nextCursor: last.n.toString(36) }),
   }
-}
-
-const stateOf = (row: TaskRow): TaskState => TaskState.parse({ state: row.state, ...JSON.parse(row.facts) })
-const stateOnly = (task: TaskState): TaskState => TaskState.parse(task)
-
-function toTask(row: TaskRow): Task {
-  return {
-    id: row.id,
-    owner: row.owner,
-    spec: JSON.parse(row.spec) as Task['spec'],
-    createdAt: row.created_at,
-    turns: JSON.parse(row.turns) as Task['turns'],
-    workspace: JSON.parse(row.workspace) as Task['workspace'],
-    usage: JSON.parse(row.usage) as Task['usage'],
-    lastSeq: row.last_seq,
-    ...(row.stop_requested !== null && { stopRequested: JSON.parse(row.stop_requested) as Task['stopRequested'] }),
-    ...(row.retry_of !== null && { retryOf: row.retry_of as TaskId }),
-    ...(row.isolation !== null && { isolation: row.isolation as Task['isolation'] }),
-    ...stateOf(row),
-  } as Task
-}
-
-function toEvent(row: EventRow): TaskEvent {
-  const body = JSON.parse(row.body) as EventBody
-  const source: TaskEvent['source'] = row.launch_id === null ? 'gateway' : 'agent'
-  return { seq: row.seq, at: row.at, turn: row.turn, source, ...body }
 }

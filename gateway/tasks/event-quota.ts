@@ -8,12 +8,12 @@ import type { AgentEvent, EventType } from '../../protocol/event.ts'
 import { formatBytes } from '../../protocol/units.ts'
 
 const VITAL: ReadonlySet<EventType> = new Set(['turn_started', 'turn_ended', 'step', 'checkpoint'])
-/** Even these are not taken without end: an honest agent says a few thousand in days. */
-export const VITAL_BYTES = 16 * 1024 * 1024
 const GAP_INTERVAL_MS = 10_000
 
 export interface EventQuotaOptions {
   limitBytes: number
+  /** What the vital ones may take beyond it: not without end either, an honest agent says a few thousand in days. */
+  reserveBytes: number
   /** What the task's log holds now. */
   storedBytes(): number
   now?: () => number
@@ -37,10 +37,10 @@ export function createEventQuota(options: EventQuotaOptions): (events: AgentEven
   return (events) => {
     const stored = options.storedBytes()
     if (stored < options.limitBytes && dropped === undefined) return events
-    if (stored > options.limitBytes + VITAL_BYTES)
+    if (stored > options.limitBytes + options.reserveBytes)
       throw new RclaudeError(
         'invalid',
-        `the agent goes on sending events far beyond ${formatBytes(options.limitBytes)} (limits.events)`,
+        `the agent goes on sending events: its log has ${formatBytes(stored)}, more than limits.events (${formatBytes(options.limitBytes)}) and limits.eventsReserve (${formatBytes(options.reserveBytes)})`,
       )
     const kept: AgentEvent[] = []
     for (const event of events) {

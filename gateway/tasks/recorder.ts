@@ -6,14 +6,13 @@ import type { Readable } from 'node:stream'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { AgentEvent } from '../../protocol/event.ts'
 import type { Task } from '../../protocol/task.ts'
+import { formatBytes } from '../../protocol/units.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { consequences } from './consequences.ts'
 import { isOver, type TaskContext } from './context.ts'
 import { leave } from './ending.ts'
 import { createEventQuota } from './event-quota.ts'
 
-/** Longest line an agent may send, in bytes. */
-export const MAX_EVENT_BYTES = 8 * 1024 * 1024
 /** Most events stored in one transaction. */
 const MAX_BATCH = 500
 const RETRY_MS = 1_000
@@ -50,12 +49,14 @@ function cutOff(context: TaskContext, link: AgentLink, message: string): void {
 async function follow(context: TaskContext, link: AgentLink): Promise<void> {
   const since = context.store.lastAgentSeq(link.launchId)
   const body = await link.stream(`/events?since=${since}&follow=1`)
+  const { limits } = context.config
   const withinQuota = createEventQuota({
-    limitBytes: context.config.limits.events,
+    limitBytes: limits.events,
+    reserveBytes: limits.eventsReserve,
     storedBytes: () => context.store.eventBytes(link.taskId),
   })
   let last = since
-  for await (const lines of lineBatches(body)) {
+  for await (const lines of lineBatches(body, limits.event)) {
     for (let from = 0; from < lines.length; from += MAX_BATCH) {
       const events = lines.slice(from, from + MAX_BATCH).map(parse)
       for (const { agentSeq } of events) {
@@ -92,7 +93,7 @@ function parse(line: string): AgentEvent {
 }
 
 /** The complete lines of each chunk, together: what arrived together is stored together. */
-async function* lineBatches(body: Readable): AsyncGenerator<string[]> {
+async function* lineBatches(body: Readable, maxBytes: number): AsyncGenerator<string[]> {
   let pending: Buffer[] = []
   let pendingBytes = 0
   for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -100,8 +101,11 @@ async function* lineBatches(body: Readable): AsyncGenerator<string[]> {
     if (end < 0) {
       pending.push(chunk)
       pendingBytes += chunk.length
-      if (pendingBytes > MAX_EVENT_BYTES)
-        throw new RclaudeError('invalid', `the agent sent an event of more than ${MAX_EVENT_BYTES} bytes`)
+      if (pendingBytes > maxBytes)
+        throw new RclaudeError(
+          'invalid',
+          `the agent sent an event of more than ${formatBytes(maxBytes)} (limits.event)`,
+        )
       continue
     }
     const text = Buffer.concat([...pending, chunk.subarray(0, end)]).toString('utf8')

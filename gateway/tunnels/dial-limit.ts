@@ -2,15 +2,16 @@
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { LaunchId } from '../../protocol/ids.ts'
 
-/** An honest agent waits between dials, up to 10 s; a gateway that restarts now and then fits in as well. */
-export const MAX_DIALS = 120
 const WINDOW_MS = 60_000
 
 export class DialLimit {
   readonly #dials = new Map<LaunchId, number[]>()
+  readonly #perMinute: number
   readonly #now: () => number
 
-  constructor(now: () => number = Date.now) {
+  /** @param perMinute an honest agent waits between dials, up to 10 s; a gateway that restarts now and then fits in too */
+  constructor(perMinute: number, now: () => number = Date.now) {
+    this.#perMinute = perMinute
     this.#now = now
   }
 
@@ -20,10 +21,14 @@ export class DialLimit {
     this.#forget(now)
     const dials = this.#dials.get(launchId) ?? []
     const [oldest = now] = dials
-    if (dials.length >= MAX_DIALS)
-      throw new RclaudeError('limit', `more than ${MAX_DIALS} dials of this agent in a minute`, {
-        retryAfterSeconds: Math.ceil((oldest + WINDOW_MS - now) / 1000),
-      })
+    if (dials.length >= this.#perMinute)
+      throw new RclaudeError(
+        'limit',
+        `this agent has dialled ${this.#perMinute} times within a minute (limits.dialsPerMinute)`,
+        {
+          retryAfterSeconds: Math.ceil((oldest + WINDOW_MS - now) / 1000),
+        },
+      )
     dials.push(now)
     this.#dials.set(launchId, dials)
   }

@@ -10,12 +10,13 @@ import type { TaskId } from '../../protocol/ids.ts'
 import type { Artifact } from '../../protocol/routes.ts'
 import { formatBytes } from '../../protocol/units.ts'
 
-/** Most artifacts of one task. */
-export const MAX_ARTIFACTS = 1_000
-
 export interface ArtifactLimits {
+  /** Largest artifact. */
   artifactBytes: number
+  /** All artifacts of one task. */
   totalBytes: number
+  /** Most artifacts of one task. */
+  count: number
 }
 
 export class Artifacts {
@@ -30,18 +31,15 @@ export class Artifacts {
   /** At once or not at all; an artifact of the same name is replaced. */
   async put(taskId: TaskId, name: string, content: Readable): Promise<void> {
     const file = this.#file(taskId, name)
-    const existing = await this.list(taskId)
-    if (existing.length >= MAX_ARTIFACTS)
-      throw new RclaudeError('limit', `a task can have ${MAX_ARTIFACTS} artifacts, this one has them`)
-    const room = this.#limits.totalBytes - existing.reduce((sum, { size }) => sum + size, 0)
+    const others = (await this.list(taskId)).filter((other) => other.name !== name)
+    const { count, totalBytes } = this.#limits
+    if (others.length >= count)
+      throw new RclaudeError('limit', `artifact ${name} was not stored: a task can have ${count} (limits.maxArtifacts)`)
+    const room = totalBytes - others.reduce((sum, { size }) => sum + size, 0)
     await mkdir(join(this.#directory, taskId), { recursive: true, mode: 0o700 })
     const temporary = join(this.#directory, taskId, `.${randomUUID()}.tmp`)
     try {
-      await pipeline(
-        content,
-        limited(name, Math.min(room, this.#limits.artifactBytes)),
-        createWriteStream(temporary, { mode: 0o600 }),
-      )
+      await pipeline(content, limited(name, room, this.#limits), createWriteStream(temporary, { mode: 0o600 }))
       await rename(temporary, file)
     } catch (error) {
       await rm(temporary, { force: true })
@@ -80,15 +78,21 @@ export class Artifacts {
   }
 }
 
-const limited = (name: string, bytes: number) =>
+/** Ends with an error at the first byte too many, and says which limit it was. */
+const limited = (name: string, room: number, { artifactBytes, totalBytes }: ArtifactLimits) =>
   async function* (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     let total = 0
     for await (const chunk of source) {
       total += chunk.length
-      if (total > bytes)
+      if (total > artifactBytes)
         throw new RclaudeError(
           'too_large',
-          `artifact ${name} is larger than the ${formatBytes(Math.max(0, bytes))} it may have`,
+          `artifact ${name} is larger than ${formatBytes(artifactBytes)} (limits.artifact)`,
+        )
+      if (total > room)
+        throw new RclaudeError(
+          'too_large',
+          `with artifact ${name} the task would have more than ${formatBytes(totalBytes)} of artifacts (limits.artifacts)`,
         )
       yield chunk
     }

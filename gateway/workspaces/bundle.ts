@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises'
 import { type Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { formatBytes } from '../../protocol/units.ts'
 import { git, isDiskFull } from './git.ts'
 
 export interface BundleOptions {
@@ -70,7 +71,8 @@ function atMost(maxBytes: number): Transform {
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       bytes += chunk.length
-      if (bytes > maxBytes) done(new RclaudeError('too_large', `the bundle is larger than ${maxBytes} bytes`))
+      if (bytes > maxBytes)
+        done(new RclaudeError('too_large', `the bundle is larger than ${formatBytes(maxBytes)} (limits.workspace)`))
       else done(null, chunk)
     },
   })

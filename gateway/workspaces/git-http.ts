@@ -13,6 +13,7 @@ import { pipeline, type Readable } from 'node:stream'
 import { pipeline as pipelined } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { formatSeconds } from '../../protocol/units.ts'
 import { type RunningGit, startGit } from './git.ts'
 import {
   packet,
@@ -27,8 +28,8 @@ import { readRefs } from './repository.ts'
 export const GIT_PATHS = ['info/refs', 'git-upload-pack', 'git-receive-pack'] as const
 export type GitPath = (typeof GIT_PATHS)[number]
 
-/** A transfer that takes longer is given up. */
-export const DEFAULT_DEADLINE_MS = 60 * 60_000
+/** A longer timer would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1
 /** A refused push is read to this size so that the client hears the reason; beyond it the connection is cut. */
 const MAX_DRAIN_BYTES = 64 * 1024 ** 2
 
@@ -42,23 +43,35 @@ export interface ServeGit {
   allow: { read: boolean; writeRefs: readonly string[] }
   /** Runs after the refs changed and before the client hears the end; when it throws, the client sees a failed push. */
   beforeEnd?: (updated: readonly RefCommand[]) => Promise<void>
-  /** git's stderr when it ended badly, for the log. */
+  /** Why it ended badly, for the log: git's stderr, or the deadline. */
   onComplaint?: (text: string) => void
-  deadlineMs?: number
+  /** A transfer that takes longer is given up. */
+  deadlineSeconds: number
   signal?: AbortSignal
 }
 
 /** Resolves when the answer is out. @throws {RclaudeError} when nothing was answered yet and the caller should */
 export async function serveGit(options: ServeGit): Promise<{ updated: RefCommand[] }> {
-  const timeout = AbortSignal.timeout(options.deadlineMs ?? DEFAULT_DEADLINE_MS)
   const gone = new AbortController()
   options.response.once('close', () => gone.abort())
-  const signal = AbortSignal.any([timeout, gone.signal, ...(options.signal === undefined ? [] : [options.signal])])
+  const signal = options.signal === undefined ? gone.signal : AbortSignal.any([gone.signal, options.signal])
+  const timer = setTimeout(() => giveUp(options), Math.min(options.deadlineSeconds * 1000, MAX_TIMER_MS))
   options.response.setHeader('cache-control', 'no-cache, max-age=0, must-revalidate')
-  if (options.path === 'info/refs') await advertise(options, signal)
-  else if (options.path === 'git-upload-pack') await uploadPack(options, signal)
-  else return { updated: await receivePack(options, signal) }
-  return { updated: [] }
+  try {
+    if (options.path === 'info/refs') await advertise(options, signal)
+    else if (options.path === 'git-upload-pack') await uploadPack(options, signal)
+    else return { updated: await receivePack(options, signal) }
+    return { updated: [] }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** The client sees its connection cut, which ends git as well. */
+function giveUp({ path, deadlineSeconds, request, response, onComplaint }: ServeGit): void {
+  onComplaint?.(`${path} took longer than ${formatSeconds(deadlineSeconds)} (deadlines.transfer) and was cut off`)
+  response.destroy()
+  request.destroy()
 }
 
 async function advertise(options: ServeGit, signal: AbortSignal): Promise<void> {

@@ -8,6 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { extract, type Header } from 'tar-stream'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { formatBytes } from '../../protocol/units.ts'
 import { gitFailure, startGit } from './git.ts'
 
 /** `filenameEncoding` is documented by tar-stream, its types forgot it. */
@@ -67,7 +68,7 @@ async function writeEntries(entries: ReturnType<typeof extract>, to: Writable, o
     if (++count > options.maxEntries)
       throw new RclaudeError(
         'too_large',
-        `the archive has more than ${options.maxEntries} entries; leave out what the task does not need`,
+        `the archive has more than ${options.maxEntries} entries (limits.workspaceFiles): leave out what the task does not need`,
       )
     const { header } = entry
     const path = pathOf(nameBytes(header, 'name'))
@@ -75,7 +76,7 @@ async function writeEntries(entries: ReturnType<typeof extract>, to: Writable, o
     if (bytes > options.maxBytes)
       throw new RclaudeError(
         'too_large',
-        `the archive holds more than ${options.maxBytes} bytes; leave out what the task does not need`,
+        `the archive holds more than ${formatBytes(options.maxBytes)} (limits.workspace): leave out what the task does not need`,
       )
     const type = header.type ?? 'file'
     if (type === 'file' || type === 'contiguous-file') {

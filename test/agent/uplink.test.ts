@@ -1,11 +1,15 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { command } from '../../agent/adapters/command.ts'
+import { saveArtifacts } from '../../agent/artifacts.ts'
 import { Uplink } from '../../agent/uplink.ts'
 import { createTurnWorkspace } from '../../agent/workspace/turn-workspace.ts'
 import { Workspace } from '../../agent/workspace/workspace.ts'
 import { newTaskId } from '../../protocol/ids.ts'
+import { routes } from '../../protocol/routes.ts'
 import { RunSpec } from '../../protocol/run.ts'
+import { dialAs, newCredential, startStubGateway } from '../helpers/stub-gateway.ts'
 import { temporaryDirectory } from '../helpers/temporary.ts'
 
 test('preparing a workspace without a gateway ends when the turn is stopped', async () => {
@@ -48,4 +52,26 @@ test('what insists without a signal waits until the gateway is given up', async 
   const insisting = uplink.insist(async () => 'done')
   setTimeout(() => uplink.abandon(), 20)
   await expect(insisting).rejects.toThrow('aborted')
+})
+
+test('artifacts that the gateway refuses are told with its reason, and the others are saved', async () => {
+  const gateway = await startStubGateway({ limits: { artifact: '1MiB' } })
+  const launch = await gateway.launch()
+  const uplink = new Uplink()
+  uplink.use(await dialAs(gateway, { ...launch, credential: newCredential() }))
+  const directory = temporaryDirectory()
+  mkdirSync(join(directory, 'sub'))
+  writeFileSync(join(directory, 'large'), Buffer.alloc(16 * 1024 ** 2))
+  writeFileSync(join(directory, 'sub', 'small'), 'x')
+  const saving = saveArtifacts(directory, (...artifact) => uplink.putArtifact(...artifact))
+  await expect(saving).rejects.toThrow(/large \(artifact large is larger than 1\.0 MiB \(limits\.artifact\)\)/)
+  const { artifacts } = await gateway.api.call(routes.listArtifacts, { params: { taskId: launch.taskId } })
+  expect(artifacts).toEqual([{ name: 'sub/small', size: 1 }])
+})
+
+test('of many artifacts that are not saved a few are named and the others counted', async () => {
+  const directory = temporaryDirectory()
+  for (let n = 0; n < 8; n++) writeFileSync(join(directory, `f${n}`), '')
+  const saving = saveArtifacts(directory, () => Promise.reject(new Error('no')))
+  await expect(saving).rejects.toThrow(/^artifacts were not saved: (f\d \(no\), ){4}f\d \(no\) and 3 more$/)
 })

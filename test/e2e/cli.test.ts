@@ -7,6 +7,7 @@ import { EXIT_CODES } from '../../protocol/errors.ts'
 import { TaskEvent } from '../../protocol/event.ts'
 import { Task } from '../../protocol/task.ts'
 import { eventually } from '../helpers/eventually.ts'
+import { printed } from '../helpers/printed.ts'
 import { makeRepository } from '../helpers/repository.ts'
 import { git, MODEL_KEY, startWorld, type World } from '../helpers/world.ts'
 
@@ -139,11 +140,7 @@ test('a client that is killed leaves the task running, and attach goes on to its
     '-c',
     'for i in 1 2 3 4 5 6; do echo line $i; sleep 0.5; done',
   )
-  let seen = ''
-  watching.process.stdout?.on('data', (chunk: Buffer) => {
-    seen += chunk.toString()
-  })
-  await eventually('it prints', () => seen.includes('line 2'))
+  await printed(watching.process, 'line 2')
   watching.process.kill('SIGKILL')
   await watching.result
   const attached = await rclaude.run('attach', '@last')
@@ -169,11 +166,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
       '-c',
       'echo partial > notes.txt; echo ready; sleep 300',
     )
-    let seen = ''
-    running.process.stdout?.on('data', (chunk: Buffer) => {
-      seen += chunk.toString()
-    })
-    await eventually('it is ready', () => seen.includes('ready'))
+    await printed(running.process, 'ready')
     running.process.kill(signal)
     const { code } = await running.result
     expect(code).toBe(EXIT_CODES.cancelled)
@@ -236,11 +229,7 @@ test('exec goes on at the exact byte when the gateway is killed under it', async
     '-c',
     'for i in $(seq 60); do echo $i; sleep 0.1; done; exit 5',
   )
-  let seen = ''
-  exec.process.stdout?.on('data', (chunk: Buffer) => {
-    seen += chunk.toString()
-  })
-  await eventually('it prints', () => seen.includes('7\n'))
+  await printed(exec.process, '7\n')
   await world.killGateway()
   await world.startGateway()
   const { code, stdout } = await exec.result

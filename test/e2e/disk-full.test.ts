@@ -1,11 +1,11 @@
 /** Full disks, real ones: a small tmpfs that root can mount. Where it cannot be mounted the reason is printed. */
-import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { routes } from '../../protocol/routes.ts'
 import type { CreateTaskInput } from '../../protocol/task.ts'
 import { eventually } from '../helpers/eventually.ts'
+import { mountSmallDisk, unmount } from '../helpers/small-disk.ts'
 import { startWorld, World } from '../helpers/world.ts'
 
 const whyNot = mountProblem()
@@ -15,8 +15,8 @@ function mountProblem(): string | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'mounting a tmpfs needs root on Linux'
   const world = new World()
   try {
-    mountTmpfs(world.data, '1m')
-    execFileSync('umount', [world.data])
+    mountSmallDisk(world.data, '1m')
+    unmount(world.data)
     return undefined
   } catch (error) {
     return `cannot mount a tmpfs: ${String(error).split('\n')[0]}`
@@ -25,20 +25,15 @@ function mountProblem(): string | undefined {
   }
 }
 
-function mountTmpfs(path: string, size: string): void {
-  mkdirSync(path, { recursive: true })
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path], { stdio: 'pipe' })
-}
-
 /** A world whose gateway has its data on a small disk of its own. */
 async function smallWorld(size: string, settings: Record<string, string> = {}): Promise<World> {
   const world = new World({ RCLAUDE_LIMITS__MIN_FREE_DISK: '1MiB', ...settings })
-  mountTmpfs(world.data, size)
+  mountSmallDisk(world.data, size)
   // Agents on this machine have a disk of their own, as containers have.
   mkdirSync(join(world.directory, 'run'))
   symlinkSync(join(world.directory, 'run'), join(world.data, 'run'))
   const running = startWorld({ world })
-  onTestFinished(() => void execFileSync('umount', ['-l', world.data]))
+  onTestFinished(() => unmount(world.data))
   return running
 }
 
@@ -116,9 +111,9 @@ test.skipIf(whyNot !== undefined)(
   "a full disk of the agent's costs output, which is said, and never the outcome",
   async () => {
     const world = new World()
-    mountTmpfs(join(world.data, 'run'), '24m')
+    mountSmallDisk(join(world.data, 'run'), '24m')
     const running = await startWorld({ world })
-    onTestFinished(() => void execFileSync('umount', ['-l', join(world.data, 'run')]))
+    onTestFinished(() => unmount(join(world.data, 'run')))
     const { id } = await running.createTask(
       command('cat /dev/zero > filler; for i in $(seq 2000); do echo line $i; done; rm filler; echo after; exit 7'),
     )

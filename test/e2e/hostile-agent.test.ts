@@ -156,19 +156,48 @@ test('an agent reaches the closed list of paths and no other, under its own task
   expect(gateway.log()).not.toContain('request failed')
 })
 
-test("an agent's ninth stream is refused, and the eight go on", async () => {
-  const gateway = await startStubGateway()
+test.each([
+  ['by default', {}, 8],
+  ['as configured', { agentStreams: 3 }, 3],
+])("an agent's streams beyond the limit are refused, and the others go on (%s)", async (_which, limits, most) => {
+  const gateway = await startStubGateway({ limits })
   const { tunnel } = await connectedTask(gateway)
-  const streams = Array.from({ length: 8 }, () => tunnel.open().on('error', () => {}))
+  const streams = Array.from({ length: most }, () => tunnel.open().on('error', () => {}))
   for (const stream of streams) stream.write('PUT /artifacts/slow HTTP/1.1\r\nHost: gateway\r\n')
-  const ninth = tunnel.open()
-  const refused = once(ninth, 'error')
-  ninth.write('GET / HTTP/1.1\r\nHost: gateway\r\n\r\n')
+  const oneMore = tunnel.open()
+  const refused = once(oneMore, 'error')
+  oneMore.write('GET / HTTP/1.1\r\nHost: gateway\r\n\r\n')
   expect(await refused).toEqual([expect.objectContaining({ code: 'TUNNEL_STREAM_REFUSED' })])
   expect(streams.every((stream) => !stream.destroyed)).toBe(true)
   const [first] = streams
   first?.write('Content-Length: 1\r\n\r\nx')
   expect(await firstBytes(first)).toContain('204')
+})
+
+test('an artifact too large or too many is refused with the limit, however much of it is still to come', async () => {
+  const gateway = await startStubGateway({ limits: { artifact: '1MiB', artifacts: '1.5MiB', maxArtifacts: 2 } })
+  const { taskId, tunnel } = await connectedTask(gateway)
+  const mebibyte = 'x'.repeat(1024 * 1024)
+  const put = (name: string, body: string) => ask(tunnel, 'PUT', `/artifacts/${name}`, body)
+  expect(await put('large', mebibyte.repeat(8))).toMatchObject({
+    status: 413,
+    body: expect.stringContaining('limits.artifact)'),
+  })
+  expect((await put('a', mebibyte)).status).toBe(204)
+  expect((await put('a', mebibyte)).status).toBe(204) // the same again takes its own place
+  expect(await put('b', mebibyte)).toMatchObject({ status: 413, body: expect.stringContaining('limits.artifacts)') })
+  expect((await put('b', 'x')).status).toBe(204)
+  expect(await put('c', 'x')).toMatchObject({ status: 429, body: expect.stringContaining('limits.maxArtifacts') })
+  const { artifacts } = await gateway.api.call(routes.listArtifacts, { params: { taskId } })
+  expect(artifacts.map(({ name }) => name).sort()).toEqual(['a', 'b'])
+})
+
+test('an agent that dials without end is told to wait', async () => {
+  const gateway = await startStubGateway({ limits: { dialsPerMinute: 6 } })
+  const launch = await gateway.launch()
+  const credential = newCredential()
+  for (let n = 0; n < 6; n++) await dialAs(gateway, { ...launch, credential })
+  await expect(dialAs(gateway, { ...launch, credential })).rejects.toEqual(refusedWith(429))
 })
 
 test('a header that does not come is waited for only so long', async () => {
@@ -363,16 +392,23 @@ const eventsOf =
 const event = (agentSeq: number, body: object = { type: 'warning', message: 'hello' }): string =>
   `${JSON.stringify({ agentSeq, at: '2026-01-01T00:00:00Z', turn: 1, ...body } as unknown as AgentEvent)}\n`
 
+const CHECK_STARTED = { type: 'step', step: 'check', status: 'started' }
+
 test.each<[what: string, bytes: () => string, message: RegExp]>([
-  ['a line without end', () => `{"x":"${'x'.repeat(9 * 1024 * 1024)}`, /more than 8388608 bytes/],
+  ['a line without end', () => `{"x":"${'x'.repeat(2 * 1024 * 1024)}`, /more than 1\.0 MiB \(limits\.event\)/],
   ['lines that are no JSON', () => 'hello\n', /no JSON/],
   ['an event of an unknown shape', () => event(1, { type: 'reward', dollars: 1e9 }), /unknown shape/],
   ['a number twice', () => event(1) + event(1), /numbers must grow/],
   ['a negative number', () => event(-1), /unknown shape/],
+  [
+    'far more of what its outcome hangs on than an honest agent says',
+    () => Array.from({ length: 2_000 }, (_, n) => event(n + 1, CHECK_STARTED)).join(''),
+    /limits\.events \(16\.0 KiB\) and limits\.eventsReserve \(16\.0 KiB\)/,
+  ],
 ])(
   'an agent whose event log has %s is cut off, its task says why, and the gateway lives',
   async (_what, bytes, message) => {
-    const gateway = await startStubGateway()
+    const gateway = await startStubGateway({ limits: { event: '1MiB', events: '16KiB', eventsReserve: '16KiB' } })
     const bystander = await connectedTask(gateway)
     const launch = await gateway.launch()
     const tunnel = await dialAs(gateway, { ...launch, credential: newCredential() }, eventsOf(bytes()))

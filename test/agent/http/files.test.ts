@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { DirectoryListing, WrittenFile } from '../../../protocol/file.ts'
+import { onSmallDisk } from '../../helpers/small-disk.ts'
 import { type Loopback, startLoopback, until } from './loopback.ts'
 
 let agent: Loopback
@@ -302,23 +303,13 @@ describe('PUT /files', () => {
   })
 
   it('answers 507 when the disk is full, keeps the old file, and removes its temporary one', async (test) => {
-    const disk = at('disk')
-    await mkdir(disk)
-    try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk], { stdio: 'pipe' })
-    } catch (error) {
-      console.log(`skipped: a small tmpfs cannot be mounted here (${error instanceof Error ? error.message : error})`)
-      return test.skip()
-    }
-    try {
+    await onSmallDisk(test, at('disk'), '1m', async (disk) => {
       await writeFile(join(disk, 'f'), 'old')
       const full = await put('disk/f', Buffer.alloc(3_000_000))
       expect([full.status, await codeOf(full)]).toEqual([507, 'disk_full'])
       expect(await readFile(join(disk, 'f'), 'utf8')).toBe('old')
       expect(await readdir(disk)).toEqual(['f'])
-    } finally {
-      execFileSync('umount', ['-l', disk])
-    }
+    })
   })
 
   it('refuses to replace a directory', async () => {

@@ -1,5 +1,4 @@
-import { execFileSync } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, rm, unlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, unlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -12,6 +11,7 @@ import {
   type Piece,
 } from '../../../agent/processes/journal.ts'
 import { MemoryWindow } from '../../../agent/processes/memory-window.ts'
+import { onSmallDisk } from '../../helpers/small-disk.ts'
 import { until } from '../http/loopback.ts'
 
 let root: string
@@ -209,15 +209,7 @@ describe('detached journal', () => {
   })
 
   it('drops output as a gap when the disk is full, leaves the reserve free, and goes on when there is space', async (test) => {
-    const disk = join(root, 'disk')
-    await mkdir(disk)
-    try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=5m', 'tmpfs', disk], { stdio: 'pipe' })
-    } catch (error) {
-      console.log(`skipped: a small tmpfs cannot be mounted here (${error instanceof Error ? error.message : error})`)
-      return test.skip()
-    }
-    try {
+    await onSmallDisk(test, join(root, 'disk'), '5m', async (disk) => {
       await writeFile(join(disk, 'ballast'), Buffer.alloc(2 * 1024 ** 2))
       const journal = journalWith({ segmentBytes: 256 * 1024 }, 'detached', join(disk, 'j'))
       await appendAll(journal.stdout, 6_000_000)
@@ -232,21 +224,11 @@ describe('detached journal', () => {
       const last = pieces.at(-1)
       expect(last?.kind).toBe('bytes')
       await journal.remove()
-    } finally {
-      execFileSync('umount', ['-l', disk])
-    }
+    })
   })
 
   it('drops output as a gap on a real write error in the middle of a batch', async (test) => {
-    const disk = join(root, 'disk')
-    await mkdir(disk)
-    try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk], { stdio: 'pipe' })
-    } catch (error) {
-      console.log(`skipped: a small tmpfs cannot be mounted here (${error instanceof Error ? error.message : error})`)
-      return test.skip()
-    }
-    try {
+    await onSmallDisk(test, join(root, 'disk'), '1m', async (disk) => {
       // Negative: the check for free space always passes, so that the kernel says ENOSPC.
       const journal = journalWith({ segmentBytes: 300 * 1024, reserveBytes: -(1024 ** 3) }, 'detached', join(disk, 'j'))
       await appendAll(journal.stdout, 4_000_000)
@@ -255,8 +237,6 @@ describe('detached journal', () => {
       expect(lost).toBeGreaterThan(1_000_000)
       expect(lost).toBeLessThan(4_000_000)
       await journal.remove()
-    } finally {
-      execFileSync('umount', ['-l', disk])
-    }
+    })
   })
 })

@@ -1,6 +1,8 @@
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { expect, test } from 'vitest'
+import { migrate } from '../../../gateway/store/migrations.ts'
 import { openStore } from '../../../gateway/store/sqlite.ts'
 import type { Store } from '../../../gateway/store/store.ts'
 import { type AgentEvent, NO_USAGE } from '../../../protocol/event.ts'
@@ -12,17 +14,18 @@ const openTemporary = () => openStore(join(temporaryDirectory(), 'gateway.db'))
 
 function addTask(
   store: Store,
-  options: { owner?: string; labels?: Record<string, string>; key?: string } = {},
+  options: { owner?: string; labels?: Record<string, string>; key?: string; prompt?: string } = {},
 ): TaskId {
   const id = newTaskId()
   const now = new Date().toISOString()
+  const prompt = options.prompt ?? 'do it'
   store.insertTask({
     task: {
       id,
       owner: options.owner ?? 'alice',
-      spec: TaskSpec.parse({ prompt: 'do it', workspace: { kind: 'none' }, labels: options.labels }),
+      spec: TaskSpec.parse({ prompt, workspace: { kind: 'none' }, labels: options.labels }),
       createdAt: now,
-      turns: [{ turn: 1, prompt: 'do it', createdAt: now }],
+      turns: [{ turn: 1, prompt, createdAt: now }],
       workspace: {},
       usage: NO_USAGE,
       lastSeq: 0,
@@ -187,6 +190,74 @@ test('a database of a newer gateway is refused and left alone', () => {
   database.pragma('user_version = 999')
   database.close()
   expect(() => openStore(file)).toThrow(/newer gateway/)
+})
+
+test('a new turn keeps the prompts of the ones before, whatever is in them', () => {
+  const store = openTemporary()
+  const id = addTask(store)
+  const second = { turn: 2, prompt: 'and "then"\n\ud800', createdAt: new Date().toISOString() }
+  store.changeTask(id, ({ turns }) => ({ turns: [...turns, second] }))
+  const startedAt = new Date().toISOString()
+  store.changeTask(id, ({ turns }) => ({ turns: turns.map((turn) => ({ ...turn, startedAt })) }))
+  const task = store.getTask(id)
+  expect(task?.turns).toEqual([
+    { turn: 1, prompt: 'do it', createdAt: task?.createdAt, startedAt },
+    { ...second, startedAt },
+  ])
+  expect(store.listTasks({ limit: 1 }).tasks).toEqual([task])
+})
+
+test('storing an event does not write the prompt again', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const store = openStore(file)
+  const id = addTask(store, { prompt: 'x'.repeat(1_000_000) })
+  const launchId = addLaunch(store, id)
+  const before = statSync(`${file}-wal`).size
+  for (let seq = 1; seq <= 10; seq++) {
+    const workspace = { checkpoint: 'c'.repeat(seq) } // SQLite writes only from where a row differs: here in its length
+    store.recordEvents(launchId, [said(seq, 'hello')], () => ({ workspace }))
+  }
+  expect(statSync(`${file}-wal`).size - before).toBeLessThan(1_000_000)
+  store.close()
+})
+
+test('tasks of a database of the first version are found as they were', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const database = new Database(file)
+  migrate(database, 1)
+  const id = newTaskId()
+  const at = '2026-01-01T00:00:00.000Z'
+  const spec = TaskSpec.parse({ prompt: 'first', workspace: { kind: 'none' }, labels: { kind: 'old' } })
+  const turns = [
+    { turn: 1, prompt: 'first', createdAt: at, endedAt: at },
+    { turn: 2, prompt: 'the "second"\n\ud800 ünï', createdAt: at },
+  ]
+  database
+    .prepare(
+      `INSERT INTO tasks (id, owner, state, version, facts, spec, turns, workspace, usage, created_at, last_seq)
+       VALUES (?, 'alice', 'queued', 3, ?, ?, ?, '{}', ?, ?, 1)`,
+    )
+    .run(
+      id,
+      JSON.stringify({ waitingFor: 'launch', since: at }),
+      JSON.stringify(spec),
+      JSON.stringify(turns),
+      JSON.stringify({ ...NO_USAGE, costUsd: 0.1 }),
+      at,
+    )
+  database
+    .prepare(`INSERT INTO events VALUES (?, 1, ?, 1, NULL, NULL, '{"type":"state","state":"queued"}')`)
+    .run(id, at)
+  database.close()
+  const store = openStore(file)
+  expect(store.getTask(id)).toMatchObject({ id, spec, turns, state: 'queued', usage: { costUsd: 0.1 }, lastSeq: 1 })
+  expect(store.events(id, 0, 10)).toHaveLength(1)
+  expect(store.listTasks({ limit: 5, label: { name: 'kind', value: 'old' } }).tasks).toHaveLength(1)
+  store.deleteTask(id)
+  store.close()
+  const left = new Database(file)
+  expect(left.prepare('SELECT count(*) FROM task_texts').pluck().get()).toBe(0)
+  left.close()
 })
 
 test('a row that cannot be read is told and hides no other task', () => {

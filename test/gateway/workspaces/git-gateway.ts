@@ -51,7 +51,10 @@ export function repository(...initArgs: string[]) {
   return { path, git }
 }
 
-export async function startGitGateway(options: Partial<WorkspacesOptions> = {}) {
+export async function startGitGateway({
+  deadlineSeconds = 60,
+  ...options
+}: Partial<WorkspacesOptions> & { deadlineSeconds?: number } = {}) {
   const directory = temporary('data')
   const workspaces = new Workspaces({ directory, ...options })
   let received = 0
@@ -84,6 +87,7 @@ export async function startGitGateway(options: Partial<WorkspacesOptions> = {}) 
       request,
       response,
       path,
+      deadlineSeconds,
       onComplaint: (text) => complaints.push(text),
       service: url.searchParams.get('service') ?? undefined,
     })
@@ -119,7 +123,8 @@ export async function startGitGateway(options: Partial<WorkspacesOptions> = {}) 
         const path = GIT_PATHS.find((known) => `/git/${known}` === asked.pathname)
         if (path === undefined) throw new RclaudeError('not_found', request.url ?? '')
         const access = await workspaces.access(id, 'agent')
-        await serveGit({ ...access, request, response, path, service: asked.searchParams.get('service') ?? undefined })
+        const service = asked.searchParams.get('service') ?? undefined
+        await serveGit({ ...access, request, response, path, service, deadlineSeconds })
       }
       agentSide().catch((error: unknown) => {
         failures.push(error)

@@ -10,7 +10,7 @@ import { pack } from 'tar-stream'
 import { describe, expect, test } from 'vitest'
 import { pushSnapshot } from '../../../cli/workspace/push.ts'
 import { takeSnapshot } from '../../../cli/workspace/snapshot.ts'
-import { newTaskId } from '../../../protocol/ids.ts'
+import { newTaskId, type TaskId } from '../../../protocol/ids.ts'
 import { REFS } from '../../../protocol/run.ts'
 import { type GitGateway, gitIn, repository, startGitGateway, temporary } from './git-gateway.ts'
 
@@ -207,28 +207,52 @@ describe('git over HTTP', () => {
   test('git ends when the client vanishes in the middle of a push', async () => {
     const gateway = await startGitGateway()
     const task = await gateway.newTask()
-    const line = `${'0'.repeat(40)} ${'1'.repeat(40)} ${REFS.snapshot}\0 report-status`
-    const command = Buffer.from(`${(line.length + 4).toString(16).padStart(4, '0')}${line}0000`)
     const vanish = new AbortController()
-    const body = new ReadableStream({
-      start(controller) {
-        controller.enqueue(command)
-        controller.enqueue(Buffer.from('PACK\0\0\0\x02\0\0\0\x09'))
-      },
-    })
-    const posted = fetch(`${gateway.url}/v1/tasks/${task.id}/git/git-receive-pack`, {
-      method: 'POST',
-      body,
-      duplex: 'half',
-      signal: vanish.signal,
-      headers: { authorization: 'Bearer owner-token', 'content-type': 'application/x-git-receive-pack-request' },
-    } as RequestInit)
+    const posted = stallingPush(gateway, task, [pushCommand, packHeader], vanish.signal)
     await until(() => gitProcesses(task.repository) > 0)
     vanish.abort()
     await expect(posted).rejects.toThrow()
     await until(() => gitProcesses(task.repository) === 0)
   })
+
+  test.each([
+    ['before its commands are there', () => [pushCommand.subarray(0, 20)]],
+    ['in the middle of its pack', () => [pushCommand, packHeader]],
+  ])('a push that stalls %s is cut off at the deadline, and the log says at which', async (_where, chunks) => {
+    const gateway = await startGitGateway({ deadlineSeconds: 0.5 })
+    const task = await gateway.newTask()
+    await expect(stallingPush(gateway, task, chunks())).rejects.toThrow()
+    expect(gateway.complaints).toContainEqual(expect.stringContaining('deadlines.transfer'))
+    await until(() => gitProcesses(task.repository) === 0)
+    expect(await gateway.workspaces.refs(task.id)).toEqual({})
+  })
 })
+
+const commandLine = `${'0'.repeat(40)} ${'1'.repeat(40)} ${REFS.snapshot}\0 report-status`
+const pushCommand = Buffer.from(`${(commandLine.length + 4).toString(16).padStart(4, '0')}${commandLine}0000`)
+const packHeader = Buffer.from('PACK\0\0\0\x02\0\0\0\x09')
+
+/** Sends these bytes as a push, and then nothing more. */
+async function stallingPush(
+  { url }: GitGateway,
+  { id }: { id: TaskId },
+  chunks: Buffer[],
+  signal?: AbortSignal,
+): Promise<string> {
+  const body = new ReadableStream({
+    start(controller) {
+      for (const chunk of chunks) controller.enqueue(chunk)
+    },
+  })
+  const response = await fetch(`${url}/v1/tasks/${id}/git/git-receive-pack`, {
+    method: 'POST',
+    body,
+    duplex: 'half',
+    signal: signal ?? null,
+    headers: { authorization: 'Bearer owner-token', 'content-type': 'application/x-git-receive-pack-request' },
+  } as RequestInit)
+  return response.text()
+}
 
 /** Processes whose command line holds the text. */
 const gitProcesses = (mark: string): number =>
@@ -302,7 +326,10 @@ describe('uploads', () => {
       [tarOf({ name: 'dev', type: 'character-device' }), /is a character-device/],
       [tarOf({ name: 'pipe', type: 'fifo' }), /is a fifo/],
       [tarOf({ name: 'hard', type: 'link', linkname: 'absent' }), /hard link to something/],
-      [tarOf({ name: 'a' }, { name: 'b' }, { name: 'c' }, { name: 'd' }, { name: 'e' }), /more than 5 entries/],
+      [
+        tarOf({ name: 'a' }, { name: 'b' }, { name: 'c' }, { name: 'd' }, { name: 'e' }),
+        /more than 5 entries \(limits\.workspaceFiles\)/,
+      ],
       [Readable.from([Buffer.alloc(2_000, 'rubbish')]), /cannot be read as tar/],
       [Readable.from([gzipSync(Buffer.alloc(20_000)).subarray(0, 20)]), /cannot be read as tar/],
       [
@@ -313,7 +340,7 @@ describe('uploads', () => {
     const big = pack()
     big.entry({ name: 'big' }, Buffer.alloc(20_000))
     big.finalize()
-    cases.push([big, /more than 10000 bytes/])
+    cases.push([big, /more than 9\.8 KiB \(limits\.workspace\)/])
     for (const [tar, why] of cases) {
       const task = await gateway.newTask()
       await expect(gateway.workspaces.acceptTar(task.id, Readable.from(tar))).rejects.toThrow(why)

@@ -1,0 +1,65 @@
+/** What the gateway is, and who asks. */
+import { z } from 'zod'
+import { TokenId } from '../ids.ts'
+import { defineRoute } from '../route.ts'
+import { AGENTS } from '../task.ts'
+import { Role } from './access.ts'
+
+const Gateway = z.object({
+  gatewayId: z.string(),
+  version: z.string(),
+  protocol: z.object({ oldest: z.number(), newest: z.number() }),
+  capabilities: z.array(z.string()),
+  launchers: z.array(z.object({ name: z.string(), isolation: z.enum(['none', 'container']) })),
+  defaultLauncher: z.string(),
+  /** Coding agents for which the gateway itself holds credentials: their tasks need none from the client. */
+  modelCredentials: z.array(z.enum(AGENTS)),
+  limits: z.record(z.string(), z.number()),
+})
+export type GatewayInfo = z.infer<typeof Gateway>
+
+export const Me = z.object({ user: z.string(), role: Role, tokenId: TokenId, tokenName: z.string() })
+export type Me = z.infer<typeof Me>
+
+export const gatewayRoutes = {
+  health: defineRoute({
+    name: 'health',
+    method: 'GET',
+    path: '/healthz',
+    access: 'public',
+    summary: 'Answers while the gateway runs.',
+    response: z.object({ status: z.literal('ok') }),
+  }),
+  ready: defineRoute({
+    name: 'ready',
+    method: 'GET',
+    path: '/readyz',
+    access: 'public',
+    summary: 'Answers 200 when the gateway takes tasks, 503 while it starts, stops or has no disk space.',
+    response: z.object({ status: z.literal('ready') }),
+  }),
+  openapi: defineRoute({
+    name: 'openapi',
+    method: 'GET',
+    path: '/openapi.json',
+    access: 'public',
+    summary: 'This description.',
+    response: z.looseObject({ openapi: z.string() }),
+  }),
+  info: defineRoute({
+    name: 'info',
+    method: 'GET',
+    path: '/v1/info',
+    access: 'viewer',
+    summary: 'What this gateway is and can do.',
+    response: Gateway,
+  }),
+  me: defineRoute({
+    name: 'me',
+    method: 'GET',
+    path: '/v1/me',
+    access: 'viewer',
+    summary: 'Whose token this is.',
+    response: Me,
+  }),
+} as const

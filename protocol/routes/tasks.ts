@@ -1,0 +1,88 @@
+/** Tasks themselves: create, look, stop, go on. */
+import { z } from 'zod'
+import { defineRoute } from '../route.ts'
+import { CreateTask, MAX_PROMPT, Secrets, STATES, Task } from '../task.ts'
+import { UserName } from './access.ts'
+import { page } from './page.ts'
+
+export const taskRoutes = {
+  createTask: defineRoute({
+    name: 'createTask',
+    method: 'POST',
+    path: '/v1/tasks',
+    access: 'member',
+    audit: 'task.create',
+    summary: 'Create a task. With an Idempotency-Key header a repeated request answers with the same task.',
+    body: CreateTask,
+    response: Task,
+    status: 201,
+  }),
+  listTasks: defineRoute({
+    name: 'listTasks',
+    method: 'GET',
+    path: '/v1/tasks',
+    access: 'viewer',
+    summary: 'Tasks, newest first.',
+    query: z.object({
+      ...page,
+      state: z.enum([...STATES, 'active']).optional(),
+      /** `name` or `name=value`. */
+      label: z.string().max(320).optional(),
+      owner: UserName.optional(),
+    }),
+    response: z.object({ tasks: z.array(Task), nextCursor: z.string().optional() }),
+  }),
+  getTask: defineRoute({
+    name: 'getTask',
+    method: 'GET',
+    path: '/v1/tasks/:taskId',
+    access: 'viewer',
+    summary: 'One task.',
+    response: Task,
+  }),
+  stopTask: defineRoute({
+    name: 'stopTask',
+    method: 'POST',
+    path: '/v1/tasks/:taskId/stop',
+    access: 'member',
+    audit: 'task.stop',
+    summary: 'Stop a task; what it had done is saved. Stopping an ended task changes nothing.',
+    body: z.object({ reason: z.string().max(500).default('stopped by the user') }),
+    response: Task,
+    status: 202,
+  }),
+  deleteTask: defineRoute({
+    name: 'deleteTask',
+    method: 'DELETE',
+    path: '/v1/tasks/:taskId',
+    access: 'member',
+    audit: 'task.delete',
+    summary: 'Delete an ended task with all it left: events, workspace, artifacts.',
+    status: 204,
+  }),
+  retryTask: defineRoute({
+    name: 'retryTask',
+    method: 'POST',
+    path: '/v1/tasks/:taskId/retry',
+    access: 'member',
+    audit: 'task.retry',
+    summary: 'Start the same work again from the same snapshot, as a new task.',
+    body: z.object({ secrets: Secrets.default({}) }),
+    response: Task,
+    status: 201,
+  }),
+  continueTask: defineRoute({
+    name: 'continueTask',
+    method: 'POST',
+    path: '/v1/tasks/:taskId/turns',
+    access: 'member',
+    audit: 'task.continue',
+    summary: 'Give the task another prompt; it goes on from its files and its conversation.',
+    body: z.object({
+      prompt: z.string().min(1).max(MAX_PROMPT),
+      secrets: Secrets.default({}),
+    }),
+    response: Task,
+    status: 202,
+  }),
+} as const

@@ -1,6 +1,6 @@
 /**
  * Dials the gateway and stays dialled. The run credential is made here and lives in memory only; the join code is sent
- * until it has been exchanged once, and then forgotten.
+ * until it has been exchanged once, and then forgotten. A tunnel that loses its connection goes on over the next one.
  */
 import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -15,10 +15,11 @@ import {
   VERSION_HEADER,
 } from '../protocol/version.ts'
 import type { BackoffOptions } from '../tunnel/backoff.ts'
-import { connectWebSocket } from '../tunnel/connect.ts'
+import { type Connected, connectWebSocket } from '../tunnel/connect.ts'
 import { keepDialled } from '../tunnel/dial.ts'
+import { type Connection, SessionDialler } from '../tunnel/dial-session.ts'
 import { UpgradeRefused } from '../tunnel/errors.ts'
-import { createTunnel, OWN_PEER, type Tunnel } from '../tunnel/tunnel.ts'
+import { OWN_PEER, type Tunnel } from '../tunnel/tunnel.ts'
 import { problemIn } from './refusal.ts'
 
 export interface DialOptions {
@@ -28,7 +29,7 @@ export interface DialOptions {
   joinCode: string
   /** Called with each new tunnel. */
   onTunnel(tunnel: Tunnel): void
-  /** Called when a tunnel is lost, with why. */
+  /** Called when a tunnel is lost, with why. The loss of a connection that is replaced in time is none. */
   onLost(reason: string): void
   log(message: string): void
   signal: AbortSignal
@@ -45,38 +46,54 @@ export async function stayDialled(options: DialOptions): Promise<void> {
   let joinCode: string | undefined = options.joinCode
   /** The gateway that took us in. */
   let gateway: { id: string | undefined } | undefined
-  await keepDialled({
-    signal: options.signal,
-    ...(options.backoff && { backoff: options.backoff }),
-    isFinal: (error) => isSentAway(error, gateway),
-    async connect(signal) {
-      const { transport, headers } = await connectWebSocket(url, {
-        signal,
-        headers: {
-          authorization: `Bearer ${credential}`,
-          [DIAL_HEADERS.taskId]: options.taskId,
-          [DIAL_HEADERS.launchId]: options.launchId,
-          [PROTOCOL_HEADER]: String(PROTOCOL_VERSION),
-          [VERSION_HEADER]: VERSION,
-          [CAPABILITIES_HEADER]: AGENT_CAPABILITIES.join(','),
-          ...(joinCode !== undefined && { [DIAL_HEADERS.joinCode]: joinCode }),
-        },
-      })
-      joinCode = undefined // exchanged: the answer has come
-      gateway ??= { id: idOf(headers) }
-      return createTunnel(transport, { side: 'client', ...OWN_PEER })
-    },
-    async onSession(tunnel) {
-      const close = () => void tunnel.close('the agent is ending')
-      options.signal.addEventListener('abort', close, { once: true })
+  const dialler = new SessionDialler({ dial, tunnel: { side: 'client', ...OWN_PEER } })
+  const close = () => void dialler.tunnel?.close('the agent is ending')
+  options.signal.addEventListener('abort', close, { once: true })
+  try {
+    await keepDialled<Connection>({
+      signal: options.signal,
+      ...(options.backoff && { backoff: options.backoff }),
+      isFinal: (error) => isSentAway(error, gateway),
+      connect: (signal) => dialler.connect(signal),
+      onSession: use,
+      wasUseful: (connection) => connection.hasReceived(),
+      onRetry: ({ delayMs, error }) =>
+        options.log(`dialling again in ${Math.round(delayMs)} ms${error instanceof Error ? `: ${error.message}` : ''}`),
+    })
+  } finally {
+    options.signal.removeEventListener('abort', close)
+    await dialler.tunnel?.close('the agent dials no more')
+  }
+
+  async function dial(headers: Record<string, string>, signal: AbortSignal): Promise<Connected> {
+    const connected = await connectWebSocket(url, {
+      signal,
+      headers: {
+        ...headers,
+        authorization: `Bearer ${credential}`,
+        [DIAL_HEADERS.taskId]: options.taskId,
+        [DIAL_HEADERS.launchId]: options.launchId,
+        [PROTOCOL_HEADER]: String(PROTOCOL_VERSION),
+        [VERSION_HEADER]: VERSION,
+        [CAPABILITIES_HEADER]: AGENT_CAPABILITIES.join(','),
+        ...(joinCode !== undefined && { [DIAL_HEADERS.joinCode]: joinCode }),
+      },
+    })
+    joinCode = undefined // exchanged: the answer has come
+    gateway ??= { id: idOf(connected.headers) }
+    return connected
+  }
+
+  /** Until the connection is lost. */
+  async function use({ tunnel, isNew, lost }: Connection): Promise<void> {
+    if (options.signal.aborted) close()
+    if (isNew) {
       options.onTunnel(tunnel)
-      const { message } = await tunnel.closed
-      options.signal.removeEventListener('abort', close)
-      options.onLost(message)
-    },
-    onRetry: ({ delayMs, error }) =>
-      options.log(`dialling again in ${Math.round(delayMs)} ms${error instanceof Error ? `: ${error.message}` : ''}`),
-  })
+      void tunnel.closed.then(({ message }) => options.onLost(message))
+    }
+    const reason = await lost
+    if (!tunnel.isClosed) options.log(`lost the connection, the tunnel waits for another: ${reason}`)
+  }
 }
 
 /**

@@ -10,6 +10,8 @@ import type { GatewayConfig } from '../protocol/config.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { newRequestId } from '../protocol/ids.ts'
 import { UserName } from '../protocol/routes.ts'
+import { AcceptedSessions } from '../tunnel/accept-session.ts'
+import { ReplayBudget } from '../tunnel/replay-budget.ts'
 import { makeToken } from './auth/tokens.ts'
 import { openVault } from './auth/vault.ts'
 import { createAgentServer } from './http/agent-app.ts'
@@ -90,6 +92,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     startedAtMs: Date.now(),
     reserve,
     dialLimit: new DialLimit(config.limits.dialsPerMinute),
+    sessions: new AcceptedSessions({
+      maxReplayBytes: config.limits.tunnelReplay,
+      budget: new ReplayBudget(config.limits.tunnelReplayTotal),
+      resumeWithinMs: config.deadlines.tunnelResume * 1000,
+    }),
     connections,
     version: options.version,
     agentUrl: () => config.agentUrl ?? state.url,

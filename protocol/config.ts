@@ -45,6 +45,8 @@ export const GatewayConfig = z.strictObject({
     stop: Duration.default(60),
     transfer: Duration.default(3_600),
     maxOffline: Duration.default(3_600),
+    /** A tunnel that lost its connection keeps its streams this long. */
+    tunnelResume: Duration.default(60),
   }),
   intervals: defaults({
     reconcile: Duration.default(5),
@@ -75,6 +77,10 @@ export const GatewayConfig = z.strictObject({
     /** Connections whose request is not authenticated yet. */
     handshakes: z.number().int().positive().default(512),
     handshakeTimeout: Duration.default(10),
+    /** What one tunnel keeps until its agent has it, to send it again over the next connection. At least 1 MiB. */
+    tunnelReplay: Size.default(4 * 1024 ** 2),
+    /** What all tunnels keep together. */
+    tunnelReplayTotal: Size.default(256 * 1024 ** 2),
     /** Below this much free space new tasks are refused. */
     minFreeDisk: Size.default(256 * 1024 ** 2),
   }),

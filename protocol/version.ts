@@ -13,8 +13,24 @@ export const VERSION_HEADER = 'rclaude-version'
 export const GATEWAY_HEADER = 'rclaude-gateway'
 /** What a side can do beyond the base protocol, comma separated: sent with the agent's dial, and in `GET /v1/info`. */
 export const CAPABILITIES_HEADER = 'rclaude-capabilities'
-export const GATEWAY_CAPABILITIES = ['events', 'git', 'workspace-tar', 'workspace-bundle', 'artifacts', 'exec'] as const
-export const AGENT_CAPABILITIES = ['processes', 'attach', 'exec', 'files', 'checkpoints', 'artifacts'] as const
+export const GATEWAY_CAPABILITIES = [
+  'events',
+  'git',
+  'workspace-tar',
+  'workspace-bundle',
+  'artifacts',
+  'exec',
+  'resume',
+] as const
+export const AGENT_CAPABILITIES = [
+  'processes',
+  'attach',
+  'exec',
+  'files',
+  'checkpoints',
+  'artifacts',
+  'resume',
+] as const
 
 /** Undefined when `peer` can be served, otherwise a sentence that names the side to upgrade. */
 export function protocolMismatch(us: string, them: string, peer: string | undefined): string | undefined {

@@ -1,11 +1,11 @@
-// Dials a WebSocket and returns it as a transport, or says why not: an HTTP answer instead of the upgrade is an
+// Dials a WebSocket and returns it as a transport or a carrier, or says why not: an HTTP answer instead of the upgrade is an
 // UpgradeRefused with its status, so that dial.ts can tell a final refusal from a bad moment.
 
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import WebSocket, { type ClientOptions } from 'ws'
 import { TunnelError, UpgradeRefused } from './errors.ts'
 import type { Transport } from './transport.ts'
-import { WEBSOCKET_LIMITS, webSocketTransport } from './websocket.ts'
+import { plainTransport, WEBSOCKET_LIMITS, type WebSocketCarrier, webSocketCarrier } from './websocket.ts'
 
 const HANDSHAKE_TIMEOUT_MS = 10_000
 const MAX_REFUSAL_BODY_BYTES = 4 * 1024
@@ -20,11 +20,16 @@ export interface ConnectOptions {
   readonly websocket?: ClientOptions
 }
 
+export interface Connected {
+  /** The WebSocket as a tunnel of its own; or */
+  readonly transport: Transport
+  /** as one of several that carry a tunnel. */
+  readonly carrier: WebSocketCarrier
+  readonly headers: IncomingHttpHeaders
+}
+
 /** Dials. Rejects with UpgradeRefused for an HTTP answer, TUNNEL_UNREACHABLE otherwise, the signal's reason if aborted. */
-export function connectWebSocket(
-  url: string,
-  options: ConnectOptions,
-): Promise<{ transport: Transport; headers: IncomingHttpHeaders }> {
+export function connectWebSocket(url: string, options: ConnectOptions): Promise<Connected> {
   const { signal, handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS } = options
   return new Promise((resolve, reject) => {
     signal.throwIfAborted()
@@ -52,7 +57,8 @@ export function connectWebSocket(
     })
     ws.on('open', () => {
       settle()
-      resolve({ transport: webSocketTransport(ws), headers })
+      const carrier = webSocketCarrier(ws)
+      resolve({ transport: plainTransport(carrier), carrier, headers })
     })
 
     function settle(): void {

@@ -29,6 +29,8 @@ export interface DialOptions<Session> {
   readonly isFinal?: (error: unknown) => boolean
   readonly backoff?: BackoffOptions
   readonly stableAfterMs?: number
+  /** Whether a session that was shorter was of use all the same, so that the next attempt need not wait longer. */
+  readonly wasUseful?: (session: Session) => boolean
 }
 
 /** Resolves when `signal` aborts; rejects with the error of a final refusal. */
@@ -40,7 +42,7 @@ export async function keepDialled<Session>(options: DialOptions<Session>): Promi
     const attempt = await runOnce(options)
     if (signal.aborted) return
     if (isFinal(attempt.error)) throw attempt.error
-    if (attempt.lastedMs >= stableAfterMs) {
+    if (attempt.lastedMs >= stableAfterMs || attempt.wasUseful) {
       backoff.reset()
       failures = 0
     }
@@ -57,17 +59,31 @@ export function isFinalRefusal(error: unknown): boolean {
   return error instanceof UpgradeRefused && FINAL_STATUSES.includes(error.status)
 }
 
-/** Connects and lets the session run; `lastedMs` is 0 when there was no session. */
-async function runOnce<Session>(options: DialOptions<Session>): Promise<{ lastedMs: number; error?: unknown }> {
-  let startedAt: number | undefined
+interface Attempt {
+  /** 0 when there was no session. */
+  readonly lastedMs: number
+  readonly wasUseful: boolean
+  readonly error?: unknown
+}
+
+/** Connects and lets the session run. */
+async function runOnce<Session>({ connect, onSession, signal, wasUseful }: DialOptions<Session>): Promise<Attempt> {
+  let session: Session
   try {
-    const session = await options.connect(options.signal)
-    startedAt = performance.now()
-    await options.onSession(session, options.signal)
-    return { lastedMs: performance.now() - startedAt }
+    session = await connect(signal)
   } catch (error) {
-    return { lastedMs: startedAt === undefined ? 0 : performance.now() - startedAt, error }
+    return { lastedMs: 0, wasUseful: false, error }
   }
+  const startedAt = performance.now()
+  const ended = (more: { error?: unknown } = {}) => ({
+    lastedMs: performance.now() - startedAt,
+    wasUseful: wasUseful?.(session) ?? false,
+    ...more,
+  })
+  return onSession(session, signal).then(
+    () => ended(),
+    (error: unknown) => ended({ error }),
+  )
 }
 
 function retryAfterOf(error: unknown): number {

@@ -17,6 +17,8 @@ export type TunnelErrorCode =
   | 'TUNNEL_TOO_MANY_STREAMS'
   | 'TUNNEL_STREAM_IDS_EXHAUSTED'
   | 'TUNNEL_PING_TIMEOUT'
+  /** A dial that asks for a session comes after a later one. */
+  | 'TUNNEL_STALE_EPOCH'
   /** The server answered the WebSocket upgrade with an HTTP status instead of 101. */
   | 'TUNNEL_UPGRADE_REFUSED'
   /** No connection came about: DNS, TCP, TLS or the handshake's deadline. */

@@ -1,22 +1,39 @@
-// Pings that wait for their answer. Each has a deadline; the session's end rejects them all.
+// Pings that wait for their answer. Each has a deadline; the session's end rejects them all. Answers tell the round trip.
 
+import type { Clock, Timer } from './clock.ts'
 import { TunnelError } from './errors.ts'
 import { MAX_UINT32 } from './frame.ts'
 
+/** How much of a new measurement goes into the smoothed round trip (RFC 6298, 2.3). */
+const SMOOTHING = 1 / 8
+
 interface PendingPing {
   readonly sentAt: number
-  readonly timer: NodeJS.Timeout
+  readonly timer: Timer
   readonly resolve: (ms: number) => void
   readonly reject: (error: Error) => void
 }
 
 export class Pings {
   readonly #timeoutMs: number
+  readonly #clock: Clock
   readonly #pending = new Map<number, PendingPing>()
   #nextValue = 0
+  #smoothedMs: number | undefined
+  /** Pings that were sent before this tell no round trip. */
+  #measuredSince = Number.NEGATIVE_INFINITY
 
-  constructor(timeoutMs: number) {
+  constructor(timeoutMs: number, clock: Clock) {
     this.#timeoutMs = timeoutMs
+    this.#clock = clock
+  }
+
+  get smoothedMs(): number | undefined {
+    return this.#smoothedMs
+  }
+
+  get pending(): number {
+    return this.#pending.size
   }
 
   /** Sends a ping through `send`; resolves with the round trip in ms. */
@@ -24,9 +41,8 @@ export class Pings {
     const value = this.#nextValue
     this.#nextValue = value === MAX_UINT32 ? 0 : value + 1
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#expire(value), this.#timeoutMs)
-      timer.unref()
-      this.#pending.set(value, { sentAt: performance.now(), timer, resolve, reject })
+      const timer = this.#clock.after(this.#timeoutMs, () => this.#expire(value))
+      this.#pending.set(value, { sentAt: this.#clock.now(), timer, resolve, reject })
       send(value)
     })
   }
@@ -34,7 +50,17 @@ export class Pings {
   /** An answer arrived; one that nobody waits for is ignored. */
   answered(value: number): void {
     const ping = this.#take(value)
-    ping?.resolve(performance.now() - ping.sentAt)
+    if (ping === undefined) return
+    const ms = this.#clock.now() - ping.sentAt
+    if (ping.sentAt >= this.#measuredSince) {
+      this.#smoothedMs = this.#smoothedMs === undefined ? ms : this.#smoothedMs + SMOOTHING * (ms - this.#smoothedMs)
+    }
+    ping.resolve(ms)
+  }
+
+  /** What is under way was held up by something else than the way. */
+  forgetTimes(): void {
+    this.#measuredSince = this.#clock.now()
   }
 
   rejectAll(error: Error): void {
@@ -48,7 +74,7 @@ export class Pings {
 
   #take(value: number): PendingPing | undefined {
     const ping = this.#pending.get(value)
-    clearTimeout(ping?.timer)
+    ping?.timer.cancel()
     this.#pending.delete(value)
     return ping
   }

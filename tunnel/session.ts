@@ -5,16 +5,18 @@
 // Sending: streams and control frames go through the Sender, which asks the transport for room.
 // The end: #end runs once, whoever began it. All streams end with TUNNEL_CLOSED and `closed` resolves.
 
+import { Attachment } from './attachment.ts'
 import { FrameDecoder, type FrameSink } from './decoder.ts'
 import { protocolError, TunnelError } from './errors.ts'
 import { Flag, type FrameHeader, FrameType, GoAwayCode } from './frame.ts'
 import { Keepalive } from './keepalive.ts'
+import type { TunnelSettings } from './options.ts'
 import { Pings } from './pings.ts'
 import { Sender } from './sender.ts'
 import type { StreamLink, TunnelStream } from './stream.ts'
 import { StreamTable } from './stream-table.ts'
 import type { Transport, TransportEnd } from './transport.ts'
-import type { CloseReason, Tunnel, TunnelSettings } from './tunnel.ts'
+import type { CloseReason, Tunnel, TunnelStats } from './types.ts'
 
 export class Session implements Tunnel, FrameSink, StreamLink {
   readonly closed: Promise<CloseReason>
@@ -27,6 +29,8 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   readonly #pings: Pings
   readonly #sender: Sender
   readonly #streams: StreamTable
+  readonly #attachment: Attachment
+  #resets = 0
   #handler: ((stream: TunnelStream) => void) | undefined
   readonly #waitingForHandler = new Set<TunnelStream>()
   /** The frame being received and its stream; no stream means that its payload is dropped. */
@@ -42,16 +46,20 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     this.#transport = transport
     this.#settings = settings
     this.#sender = new Sender(transport)
-    this.#pings = new Pings(settings.pingTimeoutMs)
+    this.#pings = new Pings(settings.pingTimeoutMs, settings.clock)
     this.#streams = new StreamTable(settings, this)
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve
     })
+    this.#attachment = new Attachment(transport.resumption?.isAttached ?? true, settings.clock)
     this.#keepalive = settings.pingAfterMs > 0 ? this.#startKeepalive() : undefined
     transport.start({
       onBytes: (bytes) => this.#receive(bytes),
       onDrain: () => this.#sender.drained(),
       onClose: (end) => this.#transportEnded(end),
+      onAttach: () => this.#attached(),
+      onDetach: () => this.#detached(),
+      onLife: () => this.#keepalive?.touch(),
     })
   }
 
@@ -93,6 +101,25 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     await this.#transportClosed
   }
 
+  get isAttached(): boolean {
+    return this.#attachment.isAttached
+  }
+
+  whenAttached(ms: number, signal?: AbortSignal): Promise<boolean> {
+    return this.#attachment.wait(ms, signal)
+  }
+
+  onAttachment(handler: (isAttached: boolean) => void): void {
+    this.#attachment.handler = handler
+  }
+
+  stats(): TunnelStats {
+    const { bytesSent, bytesReceived, streams, isAttached } = this
+    const { bytesInFlight = 0, resumes = 0 } = this.#transport.resumption ?? {}
+    const rttMs = this.#pings.smoothedMs
+    return { rttMs, bytesSent, bytesReceived, bytesInFlight, streams, resumes, resets: this.#resets, isAttached }
+  }
+
   get isClosed(): boolean {
     return this.#closeReason !== undefined
   }
@@ -119,7 +146,9 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     if (!this.#streams.remove(stream)) return
     this.#waitingForHandler.delete(stream)
     this.#sender.forget(stream)
-    if (reset) this.#sendControl(FrameType.windowUpdate, Flag.rst, stream.id, 0)
+    if (!reset) return
+    this.#resets += 1
+    this.#sendControl(FrameType.windowUpdate, Flag.rst, stream.id, 0)
   }
 
   // --- FrameSink ---
@@ -174,6 +203,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
 
     if (flags & Flag.ack) stream.accept()
     if (flags & Flag.rst) {
+      this.#resets += 1
       stream.reset()
       return undefined
     }
@@ -241,9 +271,33 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     }
   }
 
+  // --- the connection below ---
+
+  #attached(): void {
+    this.#pings.forgetTimes() // an outage is no round trip
+    this.#keepalive?.start()
+    this.#attachment.set(true)
+  }
+
+  #detached(): void {
+    this.#keepalive?.stop()
+    this.#attachment.set(false)
+  }
+
+  #silent(silentMs: number): void {
+    const message = `the other side of the tunnel was silent for ${Math.round(silentMs / 100) / 10} s`
+    const { resumption } = this.#transport
+    if (resumption === undefined) this.#end({ kind: 'silence', message }, undefined)
+    else resumption.dropConnection(message)
+  }
+
   // --- the end ---
 
   #transportEnded(end: TransportEnd): void {
+    if (end.isProtocolError) {
+      this.#end({ kind: 'protocol', message: end.message }, undefined)
+      return
+    }
     const message = end.clean
       ? `the other side closed the tunnel: ${end.message}`
       : `the tunnel's connection broke: ${end.message}`
@@ -267,6 +321,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     this.#sender.stop(goAwayCode === undefined ? undefined : { ...goAway, length: goAwayCode })
     this.#decoder.stop()
     this.#keepalive?.stop()
+    this.#attachment.end()
     const error = closedError(reason)
     this.#pings.rejectAll(error)
     for (const stream of this.#streams.all()) stream.tunnelClosed(error)
@@ -278,16 +333,18 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   // --- helpers ---
 
   #startKeepalive(): Keepalive {
-    return new Keepalive({
-      pingAfterMs: this.#settings.pingAfterMs,
-      deadAfterMs: this.#settings.deadAfterMs,
-      // The answer counts as a byte; its time doesn't matter here.
+    const { pingAfterMs, deadAfterMs, measureEveryMs, clock } = this.#settings
+    const keepalive = new Keepalive({
+      pingAfterMs,
+      deadAfterMs,
+      measureEveryMs,
+      clock,
+      // The answer counts as a byte, and tells the round trip.
       sendPing: () => void this.ping().catch(() => {}),
-      onDead: (silentMs) => {
-        const message = `the other side of the tunnel was silent for ${Math.round(silentMs / 100) / 10} s`
-        this.#end({ kind: 'silence', message }, undefined)
-      },
+      onDead: (silentMs) => this.#silent(silentMs),
     })
+    if (this.isAttached) keepalive.start()
+    return keepalive
   }
 }
 

@@ -3,9 +3,9 @@
 
 import { protocolError, TunnelError } from './errors.ts'
 import { MAX_UINT32 } from './frame.ts'
+import type { TunnelSettings } from './options.ts'
 import { ReceiveWindow, WindowBudget } from './receive-window.ts'
 import { type StreamLink, TunnelStream } from './stream.ts'
-import type { TunnelSettings } from './tunnel.ts'
 
 export class StreamTable {
   readonly #settings: TunnelSettings

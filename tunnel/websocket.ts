@@ -1,14 +1,21 @@
-// A WebSocket (`ws`) as a transport. Binary messages are the bytes, cut anywhere. Text messages are reserved for
-// acknowledgements of a later resume layer, which both ends agree on in the upgrade; until then one closes the connection.
+// A WebSocket (`ws`) as a transport of its own, or as the carrier of a resumable one. Binary messages are the bytes, cut
+// anywhere. Text messages are acknowledgements, which only a carrier has; a plain transport closes on one.
 //
 //   gateway: wss = new WebSocketServer({ noServer: true, ...WEBSOCKET_LIMITS })
 //            wss.handleUpgrade(request, socket, head, (ws) => createTunnel(webSocketTransport(ws), ...))
 //   agent:   connectWebSocket() in connect.ts
 //
-// Authenticate before handleUpgrade: nothing may wait between the 101 and webSocketTransport(), or messages are lost.
+// Authenticate before handleUpgrade: nothing may wait between the 101 and webSocketCarrier(), or messages are lost.
 
 import WebSocket, { type RawData } from 'ws'
-import { CLOSE_TIMEOUT_MS, type Transport, type TransportEnd, type TransportReceiver } from './transport.ts'
+import {
+  type Carrier,
+  type CarrierReceiver,
+  CLOSE_TIMEOUT_MS,
+  MAX_TEXT_BYTES,
+  type Transport,
+  type TransportEnd,
+} from './transport.ts'
 
 /** Write no more above this: what is queued in the socket delays whatever comes after it. */
 const SEND_QUEUE_FULL_BYTES = 128 * 1024
@@ -22,8 +29,36 @@ const UNSUPPORTED_DATA = 1003
 /** For both ends' `ws` options. Compression costs more than it saves on a fast path, and leaks lengths. */
 export const WEBSOCKET_LIMITS = { perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES } as const
 
+/** Without acknowledgements: the tunnel ends with the WebSocket. */
 export function webSocketTransport(ws: WebSocket): Transport {
-  let receiver: TransportReceiver | undefined
+  return plainTransport(webSocketCarrier(ws))
+}
+
+export function plainTransport(carrier: WebSocketCarrier): Transport {
+  return {
+    start(receiver) {
+      carrier.start({
+        onBytes: (bytes) => receiver.onBytes(bytes),
+        onDrain: () => receiver.onDrain(),
+        onClose: (end) => receiver.onClose(end),
+        onText: () => carrier.reject('the other side sent a text message, this tunnel carries binary ones'),
+      })
+    },
+    write: (bytes) => carrier.write(bytes),
+    close: (reason) => carrier.close(reason),
+    destroy: () => carrier.terminate(),
+  }
+}
+
+export interface WebSocketCarrier extends Carrier {
+  /** Closes because of what the other side sent. */
+  reject(why: string): void
+  /** Drops the connection; its end is delivered. */
+  terminate(): void
+}
+
+export function webSocketCarrier(ws: WebSocket): WebSocketCarrier {
+  let receiver: CarrierReceiver | undefined
   let isFull = false
   let failure: Error | undefined
   let end: TransportEnd | undefined
@@ -32,8 +67,10 @@ export function webSocketTransport(ws: WebSocket): Transport {
   ws.binaryType = 'nodebuffer'
   ws.pause() // until start(): what arrives before has no receiver
   ws.on('message', (data, isBinary) => {
-    if (isBinary) receiver?.onBytes(toBuffer(data))
-    else rejectText()
+    const bytes = toBuffer(data)
+    if (isBinary) receiver?.onBytes(bytes)
+    else if (bytes.length <= MAX_TEXT_BYTES) receiver?.onText(bytes.toString('latin1'))
+    else reject(`the other side sent a text message of ${bytes.length} bytes`)
   })
   ws.on('error', (error) => {
     failure ??= error
@@ -51,19 +88,26 @@ export function webSocketTransport(ws: WebSocket): Transport {
     },
     write(bytes) {
       if (ws.readyState !== WebSocket.OPEN) return true // the close event follows
-      ws.send(bytes, { binary: true }, sent)
+      ws.send(bytes, BINARY, sent)
       isFull = ws.bufferedAmount > SEND_QUEUE_FULL_BYTES
       return !isFull
     },
+    writeText(text) {
+      if (ws.readyState === WebSocket.OPEN) ws.send(text)
+    },
     async close(reason) {
       const timer = setTimeout(() => ws.terminate(), CLOSE_TIMEOUT_MS)
+      ws.resume() // the answer to our close must be read, started or not
       ws.close(1000, truncateUtf8(reason, MAX_REASON_BYTES))
       if (ws.readyState !== WebSocket.CLOSED) await closed
       clearTimeout(timer)
     },
-    destroy() {
+    detach() {
+      receiver = undefined
       ws.terminate()
     },
+    reject,
+    terminate: () => ws.terminate(),
   }
 
   function sent(): void {
@@ -72,8 +116,8 @@ export function webSocketTransport(ws: WebSocket): Transport {
     receiver?.onDrain()
   }
 
-  function rejectText(): void {
-    failure ??= new Error('the other side sent a text message, tunnels carry binary ones')
+  function reject(why: string): void {
+    failure ??= new Error(why)
     ws.close(UNSUPPORTED_DATA, 'tunnels carry binary messages')
   }
 
@@ -83,6 +127,8 @@ export function webSocketTransport(ws: WebSocket): Transport {
     to?.onClose(end ?? { clean: false, message: 'the WebSocket was closed before it was used' })
   }
 }
+
+const BINARY = { binary: true } as const
 
 function toBuffer(data: RawData): Buffer {
   if (Buffer.isBuffer(data)) return data

@@ -4,6 +4,7 @@ import type { Context } from 'hono'
 import type { AnyRoute, BodyOf, QueryOf } from '../../protocol/route.ts'
 import type { Routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
+import type { AcceptedSessions } from '../../tunnel/accept-session.ts'
 import type { Principal } from '../auth/tokens.ts'
 import type { Reserve } from '../reserve.ts'
 import type { Store } from '../store/store.ts'
@@ -21,6 +22,8 @@ export interface Deps extends ConnectionContext {
   connections: Connections
   reserve: Reserve
   dialLimit: DialLimit
+  /** Tunnels that go on when their connection is lost. */
+  sessions: AcceptedSessions
   version: string
   /** False while the gateway starts or stops. */
   isReady(): boolean

@@ -2,6 +2,9 @@
  * An agent dials in. Its identity is settled before the upgrade: the first time it brings the join code of its launch
  * together with a run credential that it made itself, and the code is burnt in exchange; from then on the credential
  * alone counts. A code that comes again with another credential was stolen, and the task is stopped.
+ *
+ * A dial that names the tunnel of a lost connection goes on with it: the link, its streams and whoever uses them notice
+ * nothing. Sessions belong to a launch, which has one credential for good: another agent gets nowhere with a session's id.
  */
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
@@ -20,8 +23,12 @@ import {
   VERSION,
   VERSION_HEADER,
 } from '../../protocol/version.ts'
+import type { Admission } from '../../tunnel/accept-session.ts'
+import { TunnelError } from '../../tunnel/errors.ts'
+import { parseAsk } from '../../tunnel/resume-headers.ts'
+import type { Transport } from '../../tunnel/transport.ts'
 import { createTunnel, OWN_PEER } from '../../tunnel/tunnel.ts'
-import { WEBSOCKET_LIMITS, webSocketTransport } from '../../tunnel/websocket.ts'
+import { WEBSOCKET_LIMITS, webSocketCarrier, webSocketTransport } from '../../tunnel/websocket.ts'
 import { hashSecret } from '../auth/tokens.ts'
 import type { Launch } from '../store/store.ts'
 import { connected } from '../tasks/connection.ts'
@@ -33,17 +40,21 @@ import { addressOf, headerOf } from './request.ts'
 export const TUNNEL_PATH = '/v1/tunnel'
 
 const server = new WebSocketServer({ noServer: true, clientTracking: false, ...WEBSOCKET_LIMITS })
-server.on('headers', (headers, request) =>
-  headers.push(
-    `${GATEWAY_HEADER}: ${gatewayOf.get(request)}`,
-    `${PROTOCOL_HEADER}: ${PROTOCOL_VERSION}`,
-    `${VERSION_HEADER}: ${VERSION}`,
-    `${CAPABILITIES_HEADER}: ${GATEWAY_CAPABILITIES.join(',')}`,
-  ),
-)
+server.on('headers', (headers, request) => {
+  for (const [name, value] of Object.entries(answers.get(request) ?? {})) headers.push(`${name}: ${value}`)
+})
 
-/** Whose answer it is: an agent that is refused by another gateway, on a port that changed hands, goes on dialling. */
-const gatewayOf = new WeakMap<IncomingMessage, string>()
+/** What the 101 says to each dial. */
+const answers = new WeakMap<IncomingMessage, Record<string, string>>()
+
+const answerTo = (deps: Deps, admission: Admission | undefined): Record<string, string> => ({
+  // Whose answer it is: an agent that is refused by another gateway, on a port that changed hands, goes on dialling.
+  [GATEWAY_HEADER]: deps.store.gatewayId,
+  [PROTOCOL_HEADER]: String(PROTOCOL_VERSION),
+  [VERSION_HEADER]: VERSION,
+  [CAPABILITIES_HEADER]: GATEWAY_CAPABILITIES.join(','),
+  ...admission?.headers,
+})
 
 /** @throws RclaudeError that the caller writes to the socket */
 export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -54,16 +65,32 @@ export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duple
   const launch = identify(deps, request)
   checkState(deps, launch)
   deps.dialLimit.count(launch.launchId)
-  gatewayOf.set(request, deps.store.gatewayId)
+  const admission = admit(deps, launch, request)
+  answers.set(request, answerTo(deps, admission))
+  const begin = (transport: Transport): AgentLink => {
+    const remoteAddress = addressOf(request)
+    const options = { ...OWN_PEER, maxIncomingStreams: deps.config.limits.agentStreams, remoteAddress }
+    const tunnel = createTunnel(transport, { side: 'server', ...options })
+    return new AgentLink(launch.taskId, launch.launchId, tunnel, peerOf(request))
+  }
   server.handleUpgrade(request, socket, head, (webSocket) => {
-    const tunnel = createTunnel(webSocketTransport(webSocket), {
-      side: 'server',
-      ...OWN_PEER,
-      maxIncomingStreams: deps.config.limits.agentStreams,
-      remoteAddress: addressOf(request),
-    })
-    connected(deps, new AgentLink(launch.taskId, launch.launchId, tunnel, peerOf(request)))
+    if (admission === undefined) return connected(deps, begin(webSocketTransport(webSocket)))
+    const link = admission.isNew ? begin(admission.transport) : undefined
+    admission.attach(webSocketCarrier(webSocket))
+    if (link !== undefined) connected(deps, link)
   })
+}
+
+/** Undefined for an older agent, whose tunnels end with their connection. */
+function admit(deps: Deps, launch: Launch, request: IncomingMessage): Admission | undefined {
+  try {
+    const ask = parseAsk(request.headers)
+    return ask && deps.sessions.admit(launch.launchId, ask)
+  } catch (cause) {
+    if (!(cause instanceof TunnelError)) throw cause
+    deps.log.warn({ taskId: launch.taskId, launchId: launch.launchId, reason: cause.message }, 'a dial was refused')
+    throw new RclaudeError(cause.code === 'TUNNEL_STALE_EPOCH' ? 'conflict' : 'invalid', cause.message, { cause })
+  }
 }
 
 /** Claims, for people to read: nothing is decided by them. */

@@ -59,7 +59,12 @@ export async function forward(call: Call<AnyRoute>): Promise<Response> {
   const { c, deps } = call
   const { incoming, outgoing } = c.env
   const link = linkOf(deps, taskOf(call))
-  const upstream = requestOver(link.tunnel.open(), {
+  const stream = await link.open()
+  if (outgoing.destroyed) {
+    stream.destroy() // the client left while the agent's connection was awaited
+    return RESPONSE_ALREADY_SENT
+  }
+  const upstream = requestOver(stream, {
     method: incoming.method ?? 'GET',
     path: forwardedPath(incoming, taskOf(call)),
     headers: {

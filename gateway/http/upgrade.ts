@@ -73,8 +73,9 @@ async function splice(
   deps.connections.add(principal, socket)
   const protocol = headerOf(request, 'sec-websocket-protocol')
   const target = forwardedPath(request, task)
-  const stream = linkOf(deps, task).tunnel.open()
+  const stream = await linkOf(deps, task).open()
   socket.once('close', () => stream.destroy()) // the client left, or its token was revoked meanwhile
+  if (socket.destroyed) stream.destroy()
   const agent = await shakeHands(stream, target, {
     ...requestHeaders(request.headers, principal),
     ...(protocol !== undefined && { 'sec-websocket-protocol': protocol }),

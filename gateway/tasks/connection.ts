@@ -1,9 +1,15 @@
-/** An agent came, or went. */
+/**
+ * An agent came, or went. A connection that is lost and replaced soon is neither: the tunnel and all on it go on. Only when
+ * it takes longer does the task say that its agent is offline, and online again when the tunnel goes on after all.
+ */
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { stateOf, type Task, type TaskState } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { isoNow, type TaskContext } from './context.ts'
 import { record } from './recorder.ts'
+
+/** So long a connection may be missing before the task says that its agent is offline. */
+const OFFLINE_AFTER_MS = 5_000
 
 export interface ConnectionContext extends TaskContext {
   /** Serves the streams that the agent opens. */
@@ -24,11 +30,38 @@ export function connected(context: ConnectionContext, link: AgentLink): void {
   }
   context.log.info({ taskId: link.taskId, launchId: link.launchId }, 'agent connected')
   void record(context, link)
+  watchAttachment(context, link)
   void link.tunnel.closed.then((reason) => {
-    context.log.info({ taskId: link.taskId, launchId: link.launchId, reason }, 'agent disconnected')
+    const { taskId, launchId } = link
+    context.log.info({ taskId, launchId, reason, ...link.tunnel.stats() }, 'agent disconnected')
     if (context.links.detach(link)) setOffline(context, link)
   })
   context.wake(link.taskId)
+}
+
+function watchAttachment(context: ConnectionContext, link: AgentLink): void {
+  const { taskId, launchId, tunnel } = link
+  let timer: NodeJS.Timeout | undefined
+  tunnel.onAttachment((isAttached) => {
+    clearTimeout(timer)
+    context.log.debug(
+      { taskId, launchId, ...tunnel.stats() },
+      isAttached ? 'the tunnel goes on over a new connection' : 'the tunnel lost its connection',
+    )
+    if (isAttached) {
+      setOnlineAgain(context, link)
+      context.wake(taskId)
+    } else timer = setTimeout(() => setOffline(context, link), OFFLINE_AFTER_MS)
+  })
+  void tunnel.closed.then(() => clearTimeout(timer))
+}
+
+function setOnlineAgain(context: ConnectionContext, link: AgentLink): void {
+  try {
+    setOnline(context, link)
+  } catch (error) {
+    context.log.warn({ err: error, taskId: link.taskId }, 'cannot store that the agent is connected again')
+  }
 }
 
 function setOnline(context: TaskContext, link: AgentLink): void {

@@ -75,10 +75,16 @@ async function savedStatus(link: AgentLink, task: Task, deadline: number): Promi
 }
 
 async function linkOf(context: TaskContext, placement: Placement, deadline: number): Promise<AgentLink | undefined> {
-  const find = () => context.links.ofLaunch(placement.launchId)
+  const find = () => reachable(context, placement)
   const isAlive = async () => (await statusOf(context, placement)) !== 'gone'
   while (find() === undefined && Date.now() < deadline && (await isAlive())) await pause(POLL_MS * 4)
   return find()
+}
+
+/** A connection that is lost is waited for by whoever can wait; here the end is near, and the placement may be gone. */
+function reachable(context: TaskContext, placement: Placement): AgentLink | undefined {
+  const link = context.links.ofLaunch(placement.launchId)
+  return link?.isAttached ? link : undefined
 }
 
 /** Writes down what the task's repository holds, and a result for a turn whose agent could give none. */
@@ -138,8 +144,7 @@ function missingResult(task: Task, filesChanged: number): RunResult | undefined 
 
 /** The agent is told to leave, and given a moment for it. */
 async function letGo(context: TaskContext, placement: Placement, taskId: Task['id'], deadline: number): Promise<void> {
-  await context.links
-    .ofLaunch(placement.launchId)
+  await reachable(context, placement)
     ?.call('POST', '/shutdown', {})
     .catch((error: unknown) => context.log.debug({ err: error, taskId }, 'the agent left without an answer'))
   await untilGone(context, placement, Math.min(Date.now() + LEAVE_GRACE_MS, deadline))

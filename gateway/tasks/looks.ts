@@ -79,6 +79,7 @@ export class Looks {
       if (task.connection.online) setOffline(this.#context, { taskId: task.id, launchId })
       return
     }
+    if (!link.isAttached) return // there will be a look when it is back
     const word = `${task.turns.length} ${task.stopRequested !== undefined}`
     if (this.#told.get(link) === word) return
     const answer = await this.#converse(task, link)

@@ -2,11 +2,15 @@
 import type { IncomingMessage } from 'node:http'
 import { Problem, RclaudeError } from '../../protocol/errors.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
+import { TunnelError } from '../../tunnel/errors.ts'
 import { requestOver } from '../../tunnel/http.ts'
+import type { TunnelStream } from '../../tunnel/stream.ts'
 import type { Tunnel } from '../../tunnel/tunnel.ts'
 
 /** An agent must answer a small request within this time. */
 const CALL_TIMEOUT_MS = 30_000
+/** Whoever needs a stream while the agent's connection is lost waits so long for the next one. */
+const ATTACH_WAIT_MS = 10_000
 /** Longest JSON answer of an agent. */
 const MAX_ANSWER_BYTES = 1024 * 1024
 
@@ -23,15 +27,17 @@ export class AgentLink {
   readonly peer: PeerInfo
   readonly #closed = new AbortController()
   readonly #callTimeoutMs: number
+  readonly #attachWaitMs: number
 
   constructor(
     taskId: TaskId,
     launchId: LaunchId,
     tunnel: Tunnel,
     peer: PeerInfo,
-    options: { callTimeoutMs?: number } = {},
+    options: { callTimeoutMs?: number; attachWaitMs?: number } = {},
   ) {
     this.#callTimeoutMs = options.callTimeoutMs ?? CALL_TIMEOUT_MS
+    this.#attachWaitMs = options.attachWaitMs ?? ATTACH_WAIT_MS
     this.taskId = taskId
     this.launchId = launchId
     this.tunnel = tunnel
@@ -49,7 +55,34 @@ export class AgentLink {
     void this.tunnel.close(reason)
   }
 
-  /** A small JSON request. @throws RclaudeError `agent_failed` or `agent_timeout` */
+  /** False while the agent's connection is lost, and may yet come back with all its streams. */
+  get isAttached(): boolean {
+    return this.tunnel.isAttached
+  }
+
+  /**
+   * A fresh stream; waits for a connection that is lost at the moment.
+   * @throws RclaudeError `unavailable`, or the signal's reason
+   */
+  async open(signal?: AbortSignal): Promise<TunnelStream> {
+    if (!(await this.tunnel.whenAttached(this.#attachWaitMs, signal)))
+      throw new RclaudeError(
+        'unavailable',
+        `the agent of task ${this.taskId} has lost its connection; try again soon`,
+        {
+          retryAfterSeconds: 5,
+        },
+      )
+    try {
+      return this.tunnel.open()
+    } catch (cause) {
+      if (!(cause instanceof TunnelError)) throw cause
+      const message = `the agent of task ${this.taskId} takes no more requests: ${cause.message}`
+      throw new RclaudeError('unavailable', message, { cause, retryAfterSeconds: 1 })
+    }
+  }
+
+  /** A small JSON request. @throws RclaudeError `agent_failed`, `agent_timeout` or `unavailable` */
   async call(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
     const deadline = startDeadline(method, path, this.#callTimeoutMs)
@@ -76,9 +109,15 @@ export class AgentLink {
   }
 
   /** The signal cuts the exchange off until it is stopped: an agent that answers and then stalls holds nobody up. */
-  #send(method: string, path: string, payload: Buffer | undefined, signal: AbortSignal): Promise<IncomingMessage> {
+  async #send(
+    method: string,
+    path: string,
+    payload: Buffer | undefined,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    const stream = await this.open(signal)
     return new Promise((resolve, reject) => {
-      const request = requestOver(this.tunnel.open(), {
+      const request = requestOver(stream, {
         method,
         path,
         headers: {

@@ -1,7 +1,7 @@
 /**
  * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude), gateway.js, agent.js, and with
- * --demo the demo. The CLI is split so that a command loads when it is called; gateway and agent are one file each, so
- * that an agent can be copied into a container as it is.
+ * --demo the demo, with --soak the soak runs in dist/soak/. The CLI is split so that a command loads when it is called;
+ * gateway and agent are one file each, so that an agent can be copied into a container as it is.
  */
 import { chmod, readFile, rm } from 'node:fs/promises'
 import { build } from 'esbuild'
@@ -33,4 +33,11 @@ await build({
 await build({ ...shared, entryPoints: { gateway: 'gateway/main.ts' }, banner: require })
 await build({ ...shared, entryPoints: { agent: 'agent/main.ts' }, banner: require })
 if (process.argv.includes('--demo')) await build({ ...shared, entryPoints: { demo: 'demo/main.ts' }, banner: require })
+if (process.argv.includes('--soak'))
+  await build({
+    ...shared,
+    outdir: 'dist/soak',
+    packages: 'external',
+    entryPoints: { attachments: 'test/soak/attachments/main.ts' },
+  })
 for (const name of ['rclaude', 'gateway', 'agent']) await chmod(`dist/${name}.js`, 0o755)

@@ -1,0 +1,78 @@
+/**
+ * What happens to the tunnel and the gateway, and when: all of it drawn from one seed, so that a run that failed can be
+ * repeated with the same disturbances. Moments are independent of each other, as accidents are: some come while the one
+ * before is still being mended.
+ */
+import { between, randomFrom } from '../../helpers/random.ts'
+
+export type Disturbance =
+  /** Both sides of the connection are closed, or reset. `one-sided`: the gateway is not told. */
+  | { kind: 'cut'; how: 'close' | 'reset' | 'one-sided' }
+  /** Of the next chunk in a direction some bytes are passed on, then both sides are closed. */
+  | { kind: 'torn'; from: 'agent' | 'gateway'; bytes: number }
+  /** Nothing passes in either direction for a while; then both sides are closed. What was under way is lost. */
+  | { kind: 'silence'; ms: number }
+  /** The connection is closed, and the next one too, after it has passed on so many bytes. */
+  | { kind: 'twice'; bytes: number }
+  /** Nothing passes for a while; then it goes on. No cut. */
+  | { kind: 'stall'; ms: number }
+  /** The gateway is killed, and started again after so long. */
+  | { kind: 'kill'; downMs: number }
+
+export type Planned = Disturbance & { atMs: number }
+
+export interface PlanOptions {
+  seed: number
+  seconds: number
+  cuts: number
+  kills: number
+}
+
+/** One stall for so many cuts. */
+const CUTS_PER_STALL = 10
+/** Below the 15 s after which both ends take a silent tunnel for dead. */
+const MAX_SILENCE_MS = 3_000
+const MAX_DOWN_MS = 2_000
+/** Small enough that frames, and their headers, are torn; large enough that several whole ones pass before. */
+const MAX_TORN_BYTES = 4_096
+
+export function planStorm({ seed, seconds, cuts, kills }: PlanOptions): Planned[] {
+  const random = randomFrom(seed)
+  const times = (count: number, draw: () => Disturbance): Planned[] =>
+    Array.from({ length: count }, () => ({ atMs: Math.floor(random() * seconds * 1_000), ...draw() }))
+  return [
+    ...times(cuts, () => drawCut(random)),
+    ...times(kills, () => ({ kind: 'kill', downMs: between(random, 0, MAX_DOWN_MS) })),
+    ...times(Math.floor(cuts / CUTS_PER_STALL), () => ({ kind: 'stall', ms: between(random, 200, MAX_SILENCE_MS) })),
+  ].sort((a, b) => a.atMs - b.atMs)
+}
+
+function drawCut(random: () => number): Disturbance {
+  const lot = random()
+  if (lot < 0.3) return { kind: 'cut', how: 'close' }
+  if (lot < 0.45) return { kind: 'cut', how: 'reset' }
+  if (lot < 0.55) return { kind: 'cut', how: 'one-sided' }
+  const from = random() < 0.5 ? 'agent' : 'gateway'
+  if (lot < 0.8) return { kind: 'torn', from, bytes: between(random, 0, MAX_TORN_BYTES) }
+  if (lot < 0.9) return { kind: 'silence', ms: between(random, 200, MAX_SILENCE_MS) }
+  return { kind: 'twice', bytes: between(random, 0, MAX_TORN_BYTES) }
+}
+
+export function describe(planned: Disturbance): string {
+  switch (planned.kind) {
+    case 'cut':
+      return `cut (${planned.how})`
+    case 'torn':
+      return `torn after ${planned.bytes} bytes from the ${planned.from}`
+    case 'silence':
+      return `silent for ${planned.ms} ms, then cut`
+    case 'twice':
+      return `cut twice, the second time after ${planned.bytes} bytes`
+    case 'stall':
+      return `silent for ${planned.ms} ms`
+    case 'kill':
+      return `gateway killed, down for ${planned.downMs} ms`
+    default:
+      return planned satisfies never
+  }
+}

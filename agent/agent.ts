@@ -119,7 +119,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     runner.stop(cause)
     const deadline = new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS))
     await Promise.race([runner.idle(), deadline])
-    if (uplink.isOnline) await Promise.race([once(ending.signal, 'abort'), deadline])
+    if (uplink.isAttached) await Promise.race([once(ending.signal, 'abort'), deadline])
     await end()
   }
 
@@ -130,6 +130,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       options.log('connected to the gateway')
       uplink.use(opened)
       offline.online()
+      // A lost connection may come back within the same tunnel; the time without one counts all the same.
+      opened.onAttachment((isAttached) => (isAttached ? offline.online() : offline.offline()))
       serveStreams(opened, server)
     },
     onLost(reason) {

@@ -15,8 +15,14 @@ export class Uplink {
   readonly #abandoned = new AbortController()
   #tunnel: Tunnel | undefined
 
+  /** There is a tunnel. Its connection may be lost at the moment: what is begun on it then waits for the next. */
   get isOnline(): boolean {
     return this.#tunnel?.isClosed === false
+  }
+
+  /** The gateway hears us now. */
+  get isAttached(): boolean {
+    return this.#tunnel?.isAttached === true
   }
 
   use(tunnel: Tunnel): void {
@@ -27,6 +33,7 @@ export class Uplink {
   /** There will be no gateway any more: nobody waits for it any longer. */
   abandon(): void {
     this.#abandoned.abort()
+    if (!this.isAttached) void this.#tunnel?.close('the agent waits for its gateway no longer')
   }
 
   /** Does it, and again on the next tunnel when this one broke meanwhile. Waits for one no longer when `signal` fires. */

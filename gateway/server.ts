@@ -25,6 +25,7 @@ import type { Launcher } from './launchers/launcher.ts'
 import { createProcessLauncher } from './launchers/process.ts'
 import { lockDataDirectory } from './lock.ts'
 import type { Logger } from './log.ts'
+import { createMetrics } from './metrics.ts'
 import { keepReserve } from './reserve.ts'
 import { openStore } from './store/sqlite.ts'
 import type { StoredToken } from './store/store.ts'
@@ -70,11 +71,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const state = { isReady: false, url: '' }
   const connections = new Connections()
   const launchers = buildLaunchers(options)
+  const links = new AgentLinks()
   const deps: Deps = {
     store,
     config,
     launchers,
-    links: new AgentLinks(),
+    links,
+    metrics: createMetrics({ store, links }),
     workspaces: new Workspaces({
       directory: dataDirectory,
       maxInputBytes: config.limits.workspace,

@@ -1,11 +1,14 @@
 /** `rclaude ps`: tasks, newest first. */
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { MAX_PAGE, routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
+import { formatBytes } from '../../protocol/units.ts'
 import { act, type Invocation, newCommand, wholeNumber } from '../command.ts'
+import type { Style } from '../output.ts'
 import { paintOutcome, verdictOf } from '../summary.ts'
 import { ageText, durationText } from '../times.ts'
+import { rttText, tunnelOf } from '../tunnel-health.ts'
 import type { World } from '../world.ts'
 
 interface PsOptions {
@@ -13,6 +16,7 @@ interface PsOptions {
   quiet?: boolean
   label?: string
   limit?: number
+  output?: 'wide'
 }
 
 const DEFAULT_LIMIT = 50
@@ -21,10 +25,12 @@ export function define(world: World): Command {
   return newCommand('ps', 'list tasks', [
     'rclaude ps                  those that have not ended',
     'rclaude ps -a --limit 20    the newest 20, ended ones too',
+    'rclaude ps -o wide          with owner, launcher and how the tunnel is doing',
     'rclaude stop $(rclaude ps -q --label nightly)',
   ])
     .option('-a, --all', 'those that have ended too')
     .option('-q, --quiet', 'print ids only')
+    .addOption(new Option('-o, --output <format>', 'more columns').choices(['wide']))
     .option('-l, --label <name[=value]>', 'only tasks with this label')
     .option('-n, --limit <n>', `at most so many (${DEFAULT_LIMIT})`, wholeNumber)
     .action(act(world, ps))
@@ -60,30 +66,49 @@ async function ps(invocation: Invocation, options: PsOptions): Promise<undefined
     return
   }
   const { style } = out
+  const columns = options.output === 'wide' ? [...narrow(style), ...WIDE] : narrow(style)
+  const now = Date.now()
   await out.table(
-    [
-      { title: 'TASK', paint: style.bold },
-      { title: 'STATE' },
-      { title: 'OUTCOME', paint: (cell) => paintOutcome(style, cell)(cell) },
-      { title: 'AGE' },
-      { title: 'DURATION' },
-      { title: 'AGENT' },
-      { title: 'TITLE' },
-    ],
-    tasks.map((task) => row(task, Date.now())),
+    [...columns, TITLE].map(({ title, paint }) => ({ title, ...(paint && { paint }) })),
+    tasks.map((task) => [...columns, TITLE].map(({ cell }) => cell(task, now))),
   )
   if (cursor !== undefined) out.note(`there are more; --limit ${limit * 2} shows them`)
 }
 
-const row = (task: Task, nowMs: number): string[] => [
-  task.id,
-  stateText(task),
-  verdictOf(task)?.outcome ?? '',
-  ageText(task, nowMs),
-  durationText(task, nowMs),
-  task.spec.agent,
-  task.turns.at(-1)?.prompt.slice(0, 500) ?? '',
+interface Column {
+  title: string
+  paint?: (cell: string) => string
+  cell: (task: Task, nowMs: number) => string
+}
+
+const narrow = (style: Style): Column[] => [
+  { title: 'TASK', paint: style.bold, cell: (task) => task.id },
+  { title: 'STATE', cell: stateText },
+  {
+    title: 'OUTCOME',
+    paint: (cell) => paintOutcome(style, cell)(cell),
+    cell: (task) => verdictOf(task)?.outcome ?? '',
+  },
+  { title: 'AGE', cell: ageText },
+  { title: 'DURATION', cell: durationText },
+  { title: 'AGENT', cell: (task) => task.spec.agent },
 ]
+
+/** What operators look at. */
+const WIDE: readonly Column[] = [
+  { title: 'OWNER', cell: (task) => task.owner },
+  { title: 'LAUNCHER', cell: (task) => ('placement' in task ? (task.placement?.launcher ?? '') : '') },
+  { title: 'RTT', cell: (task) => rttText(tunnelOf(task)) },
+  { title: 'IN FLIGHT', cell: (task) => mapped(tunnelOf(task), ({ bytesInFlight }) => formatBytes(bytesInFlight)) },
+  { title: 'STREAMS', cell: (task) => mapped(tunnelOf(task), ({ streams }) => String(streams)) },
+  { title: 'RESUMES', cell: (task) => mapped(tunnelOf(task), ({ resumes }) => String(resumes)) },
+  { title: 'RESETS', cell: (task) => mapped(tunnelOf(task), ({ resets }) => String(resets)) },
+]
+
+/** Last, as the longest. */
+const TITLE: Column = { title: 'TITLE', cell: (task) => task.turns.at(-1)?.prompt.slice(0, 500) ?? '' }
+
+const mapped = <T>(value: T | undefined, text: (value: T) => string): string => (value === undefined ? '' : text(value))
 
 function stateText(task: Task): string {
   if (task.state === 'running' && task.keptUntil !== undefined) return 'kept'

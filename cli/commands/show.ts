@@ -10,6 +10,7 @@ import type { Paint, Style } from '../output.ts'
 import { changedText, checkText, paintOutcome, tokensText, verdictOf } from '../summary.ts'
 import { findTask } from '../task-name.ts'
 import { durationText } from '../times.ts'
+import { tunnelOf, tunnelText } from '../tunnel-health.ts'
 import type { World } from '../world.ts'
 
 type Fact = readonly [name: string, value: string | undefined, paint?: Paint]
@@ -110,6 +111,7 @@ function placeFacts(task: Task, style: Style): Fact[] {
   return [
     ['launcher', task.spec.launcher],
     ['placement', placement === undefined ? undefined : `${placement.handle} since ${placement.startedAt}`],
+    ['tunnel', tunnelText(tunnelOf(task))],
     ['agent version', task.state === 'running' ? oneLine(task.connection.version) : undefined],
     isolation,
   ]

@@ -6,6 +6,7 @@ import type { Routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { AcceptedSessions } from '../../tunnel/accept-session.ts'
 import type { Principal } from '../auth/tokens.ts'
+import type { Metrics } from '../metrics.ts'
 import type { Reserve } from '../reserve.ts'
 import type { Store } from '../store/store.ts'
 import type { ConnectionContext } from '../tasks/connection.ts'
@@ -24,6 +25,7 @@ export interface Deps extends ConnectionContext {
   dialLimit: DialLimit
   /** Tunnels that go on when their connection is lost. */
   sessions: AcceptedSessions
+  metrics: Metrics
   version: string
   /** False while the gateway starts or stops. */
   isReady(): boolean

@@ -6,7 +6,7 @@ import { GATEWAY_CAPABILITIES, PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../p
 import { CLAUDE_CREDENTIALS } from '../tasks/admission.ts'
 import { type Deps, type Handlers, principalOf } from './context.ts'
 
-export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'info' | 'me'> = {
+export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'metrics' | 'info' | 'me'> = {
   health: ({ c }) => c.json({ status: 'ok' }),
   ready: ({ c, deps }) => {
     if (!deps.isReady())
@@ -14,6 +14,8 @@ export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'i
     return c.json({ status: 'ready' })
   },
   openapi: ({ c, deps }) => c.json(openApiDocument(deps.version)),
+  metrics: async ({ c, deps }) =>
+    c.body(await deps.metrics.render(), 200, { 'content-type': deps.metrics.contentType }),
   info: ({ c, deps }) =>
     c.json({
       gatewayId: deps.store.gatewayId,

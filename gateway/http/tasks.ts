@@ -1,11 +1,19 @@
 /** Tasks: create, list, look at, stop, delete, repeat, continue. */
 import { RclaudeError } from '../../protocol/errors.ts'
+import type { Task } from '../../protocol/task.ts'
 import { continueTask } from '../tasks/continue.ts'
 import { createTask, retryTask } from '../tasks/create.ts'
 import { deleteTask, requestStop } from '../tasks/requests.ts'
-import { type Handlers, principalOf, taskOf } from './context.ts'
+import { type Deps, type Handlers, principalOf, taskOf } from './context.ts'
 
 type Names = 'createTask' | 'listTasks' | 'getTask' | 'stopTask' | 'deleteTask' | 'retryTask' | 'continueTask'
+
+/** What is stored, and how the tunnel is doing at this moment. */
+function withTunnel(deps: Deps, task: Task): Task {
+  if (task.state !== 'running') return task
+  const tunnel = deps.links.ofLaunch(task.placement.launchId)?.tunnel
+  return tunnel === undefined ? task : { ...task, connection: { ...task.connection, tunnel: tunnel.stats() } }
+}
 
 export const taskHandlers: Pick<Handlers, Names> = {
   async createTask(call) {
@@ -29,9 +37,9 @@ export const taskHandlers: Pick<Handlers, Names> = {
       limit: query.limit,
       cursor: query.cursor,
     })
-    return c.json(result)
+    return c.json({ ...result, tasks: result.tasks.map((task) => withTunnel(deps, task)) })
   },
-  getTask: (call) => call.c.json(taskOf(call)),
+  getTask: (call) => call.c.json(withTunnel(call.deps, taskOf(call))),
   stopTask: (call) => call.c.json(requestStop(call.deps, taskOf(call), principalOf(call).user, call.body.reason), 202),
   async deleteTask(call) {
     await deleteTask(call.deps, taskOf(call))

@@ -4,6 +4,7 @@
  */
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { stateOf, type Task, type TaskState } from '../../protocol/task.ts'
+import type { Metrics } from '../metrics.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { isoNow, type TaskContext } from './context.ts'
 import { record } from './recorder.ts'
@@ -14,6 +15,7 @@ const OFFLINE_AFTER_MS = 5_000
 export interface ConnectionContext extends TaskContext {
   /** Serves the streams that the agent opens. */
   serveAgent(link: AgentLink): void
+  metrics: Pick<Metrics, 'tunnelOpened' | 'tunnelClosed'>
 }
 
 export function connected(context: ConnectionContext, link: AgentLink): void {
@@ -28,11 +30,13 @@ export function connected(context: ConnectionContext, link: AgentLink): void {
     link.close('the gateway cannot take agents at the moment')
     return
   }
+  context.metrics.tunnelOpened()
   context.log.info({ taskId: link.taskId, launchId: link.launchId }, 'agent connected')
   void record(context, link)
   watchAttachment(context, link)
   void link.tunnel.closed.then((reason) => {
     const { taskId, launchId } = link
+    context.metrics.tunnelClosed(reason.kind)
     context.log.info({ taskId, launchId, reason, ...link.tunnel.stats() }, 'agent disconnected')
     if (context.links.detach(link)) setOffline(context, link)
   })

@@ -190,14 +190,14 @@ function problemOf(response: IncomingMessage, text: string): RclaudeError {
 
 export class AgentLinks {
   readonly #byTask = new Map<TaskId, AgentLink>()
+  readonly #byLaunch = new Map<LaunchId, AgentLink>()
 
   ofTask(taskId: TaskId): AgentLink | undefined {
     return this.#byTask.get(taskId)
   }
 
   ofLaunch(launchId: LaunchId): AgentLink | undefined {
-    for (const link of this.#byTask.values()) if (link.launchId === launchId) return link
-    return undefined
+    return this.#byLaunch.get(launchId)
   }
 
   all(): AgentLink[] {
@@ -207,7 +207,9 @@ export class AgentLinks {
   /** A newer tunnel of the same task takes the older one's place: the agent has dialled again. */
   attach(link: AgentLink): void {
     const older = this.#byTask.get(link.taskId)
+    if (older !== undefined) this.#byLaunch.delete(older.launchId)
     this.#byTask.set(link.taskId, link)
+    this.#byLaunch.set(link.launchId, link)
     older?.close('the agent has dialled again')
   }
 
@@ -215,6 +217,7 @@ export class AgentLinks {
   detach(link: AgentLink): boolean {
     if (this.#byTask.get(link.taskId) !== link) return false
     this.#byTask.delete(link.taskId)
+    this.#byLaunch.delete(link.launchId)
     return true
   }
 }

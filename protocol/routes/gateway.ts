@@ -46,6 +46,14 @@ export const gatewayRoutes = {
     summary: 'This description.',
     response: z.looseObject({ openapi: z.string() }),
   }),
+  metrics: defineRoute({
+    name: 'metrics',
+    method: 'GET',
+    path: '/metrics',
+    access: 'admin',
+    summary: 'Tasks, tunnels and the process itself in the text format of Prometheus.',
+    rawResponse: ['text/plain'],
+  }),
   info: defineRoute({
     name: 'info',
     method: 'GET',

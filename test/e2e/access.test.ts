@@ -37,6 +37,7 @@ const samples: Record<RouteName, Sample> = {
   health: { allowed: 200 },
   ready: { allowed: 200 },
   openapi: { allowed: 200 },
+  metrics: { allowed: 200 },
   info: { allowed: 200 },
   me: { allowed: 200 },
   createTask: { ...json({ agent: 'command', command: ['true'], workspace: { kind: 'snapshot' } }), allowed: 201 },

@@ -53,16 +53,22 @@ const MAX_WAIT_MS = 500
 /** Longer than the agent waits between two dials. */
 const GIVE_UP_MS = 60_000
 
-/** Repeats a request over lost connections. `onLost` is told of each; it may throw to end it. */
+/**
+ * Repeats a request over lost connections. `onLost` is told of each; it may throw to end it. A request that got on a
+ * little before it broke says so to `gotOn`, and has all its time again.
+ */
 export async function insist<T>(
   stage: Pick<Stage, 'random'>,
-  request: () => Promise<T>,
+  request: (gotOn: () => void) => Promise<T>,
   onLost: (error: unknown) => void | Promise<void> = () => {},
 ): Promise<T> {
-  const startMs = performance.now()
+  let startMs = performance.now()
+  const gotOn = () => {
+    startMs = performance.now()
+  }
   for (;;) {
     try {
-      return await request()
+      return await request(gotOn)
     } catch (error) {
       if (!isPassing(error)) throw error
       if (performance.now() - startMs > GIVE_UP_MS)

@@ -24,12 +24,11 @@ export async function carryOut(plan: readonly Planned[], stage: Stage): Promise<
   const startMs = performance.now()
   const happened: Happened[] = []
   for (const planned of plan) {
-    await pause(Math.max(0, startMs + planned.atMs - performance.now()))
+    await stage.relay.live(RECONNECT_DEADLINE_MS)
+    await pause(planned.afterMs)
     const one = await (planned.kind === 'kill' ? kill(planned, stage) : disturb(planned, stage))
     happened.push(one)
-    stage.log(
-      `${((one.beganAtMs - startMs) / 1000).toFixed(2)} s (planned ${(planned.atMs / 1000).toFixed(2)}): ${describe(planned)}`,
-    )
+    stage.log(`${((one.beganAtMs - startMs) / 1_000).toFixed(2)} s: ${describe(planned)}`)
   }
   return happened
 }
@@ -42,9 +41,8 @@ async function kill(planned: Planned & { kind: 'kill' }, { world }: Stage): Prom
   return { planned, beganAtMs, overAtMs: performance.now() }
 }
 
-/** Needs a tunnel to break: when there is none at the moment, it waits for the next. */
 async function disturb(planned: Exclude<Planned, { kind: 'kill' }>, { relay }: Stage): Promise<Happened> {
-  const carried = await relay.live(RECONNECT_DEADLINE_MS)
+  const carried = await relay.live(RECONNECT_DEADLINE_MS) // a one-sided cut may have been noticed only now
   const beganAtMs = performance.now()
   switch (planned.kind) {
     case 'cut':

@@ -85,9 +85,9 @@ async function put(
   const condition = before?.etag === undefined ? { 'if-none-match': '*' } : { 'if-match': before.etag }
   const written = await insist(
     stage,
-    async () => {
+    async (gotOn) => {
       try {
-        const rawBody = paced(stage, version.content)
+        const rawBody = paced(stage, version.content, gotOn)
         return WrittenFile.parse(
           await (await stage.client.raw(routes.putFile, { params, rawBody, headers: condition })).json(),
         )
@@ -148,7 +148,7 @@ async function readWhole(
   let size = Number.POSITIVE_INFINITY
   await insist(
     stage,
-    async () => {
+    async (gotOn) => {
       if (at === size) return // the last byte came before the connection broke
       const response = await stage.client.raw(routes.getFile, {
         params: { taskId: stage.taskId, rest: path },
@@ -166,6 +166,7 @@ async function readWhole(
       for await (const chunk of response.body ?? []) {
         const waitMs = take(at, Buffer.from(chunk))
         at += chunk.length
+        gotOn()
         tally.checked += chunk.length
         if (waitMs > 0) await pause(waitMs)
       }
@@ -179,7 +180,7 @@ async function readWhole(
 }
 
 /** A body that takes its time, so that it is under way when the tunnel is cut. */
-function paced(stage: Stage, content: Buffer): ReadableStream<Uint8Array> {
+function paced(stage: Stage, content: Buffer, gotOn: () => void): ReadableStream<Uint8Array> {
   let at = 0
   return new ReadableStream({
     async pull(controller) {
@@ -187,6 +188,7 @@ function paced(stage: Stage, content: Buffer): ReadableStream<Uint8Array> {
       const piece = content.subarray(at, at + PIECE_BYTES)
       if (!stage.ending.aborted) await pause((piece.length / BYTES_PER_SECOND) * 1_000)
       at += piece.length
+      if (at > PIECE_BYTES) gotOn()
       controller.enqueue(new Uint8Array(piece))
     },
   })

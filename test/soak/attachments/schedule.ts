@@ -1,7 +1,7 @@
 /**
  * What happens to the tunnel and the gateway, and when: all of it drawn from one seed, so that a run that failed can be
- * repeated with the same disturbances. Moments are independent of each other, as accidents are: some come while the one
- * before is still being mended.
+ * repeated with the same disturbances. Each comes a random time after the tunnel is back from the one before, so that the
+ * work gets on however long the agent waits between dials. Some come at once, before anything else is mended.
  */
 import { between, randomFrom } from '../../helpers/random.ts'
 
@@ -19,10 +19,12 @@ export type Disturbance =
   /** The gateway is killed, and started again after so long. */
   | { kind: 'kill'; downMs: number }
 
-export type Planned = Disturbance & { atMs: number }
+/** `afterMs` of a live tunnel. */
+export type Planned = Disturbance & { afterMs: number }
 
 export interface PlanOptions {
   seed: number
+  /** Of a live tunnel, about: what mending takes comes on top. */
   seconds: number
   cuts: number
   kills: number
@@ -38,13 +40,17 @@ const MAX_TORN_BYTES = 4_096
 
 export function planStorm({ seed, seconds, cuts, kills }: PlanOptions): Planned[] {
   const random = randomFrom(seed)
-  const times = (count: number, draw: () => Disturbance): Planned[] =>
-    Array.from({ length: count }, () => ({ atMs: Math.floor(random() * seconds * 1_000), ...draw() }))
-  return [
+  const times = (count: number, draw: () => Disturbance): Disturbance[] => Array.from({ length: count }, draw)
+  const all = [
     ...times(cuts, () => drawCut(random)),
     ...times(kills, () => ({ kind: 'kill', downMs: between(random, 0, MAX_DOWN_MS) })),
     ...times(Math.floor(cuts / CUTS_PER_STALL), () => ({ kind: 'stall', ms: between(random, 200, MAX_SILENCE_MS) })),
-  ].sort((a, b) => a.atMs - b.atMs)
+  ]
+  const longestMs = (2 * seconds * 1_000) / all.length
+  return all
+    .map((planned) => ({ planned, lot: random() }))
+    .sort((a, b) => a.lot - b.lot)
+    .map(({ planned }) => ({ ...planned, afterMs: Math.floor(random() * longestMs) }))
 }
 
 function drawCut(random: () => number): Disturbance {

@@ -47,7 +47,7 @@ const RUNS = 'runs'
 
 export async function runStorm(options: StormOptions): Promise<StormReport> {
   const plan = planStorm(options)
-  for (const planned of plan) options.log(`plan: ${(planned.atMs / 1000).toFixed(2)} s ${describe(planned)}`)
+  for (const planned of plan) options.log(`plan: after ${(planned.afterMs / 1000).toFixed(2)} s ${describe(planned)}`)
   const world = new World()
   if (options.dist !== undefined) world.dist = options.dist
   let gatewayPort = 0

@@ -44,20 +44,21 @@ export class AcceptedSessions {
   }
 
   /**
-   * Takes the session off its old connection, if it goes on. Throws TUNNEL_STALE_EPOCH when a later dial was here already
-   * (the session stays as it is), a protocol error when the position cannot be (the session is over).
+   * Takes the session off its old connection, if it goes on. Throws TUNNEL_STALE_EPOCH when a later dial was here already,
+   * also one for another session (what there is stays as it is), a protocol error when the position cannot be (the
+   * session is over).
    */
   admit(owner: string, ask: ResumeAsk): Admission {
     const known = this.#byOwner.get(owner)
+    if (known !== undefined && ask.epoch <= known.epoch) {
+      const message = `dial ${ask.epoch} of this tunnel comes after dial ${known.epoch}`
+      throw new TunnelError('TUNNEL_STALE_EPOCH', message)
+    }
     return known !== undefined && known.id === ask.session ? this.#resume(known, ask) : this.#begin(owner, ask)
   }
 
   #resume(session: AcceptedSession, ask: ResumeAsk): Admission {
     const { transport } = session
-    if (ask.epoch <= session.epoch) {
-      const message = `dial ${ask.epoch} of this tunnel comes after dial ${session.epoch}`
-      throw new TunnelError('TUNNEL_STALE_EPOCH', message)
-    }
     if (!transport.canResumeFrom(ask.received)) throw transport.refuse(ask.received)
     session.epoch = ask.epoch
     transport.detach('the other side has dialled again')

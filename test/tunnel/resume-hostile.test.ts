@@ -127,6 +127,13 @@ describe('a dial', () => {
     expect(() => parseAsk(headers)).toThrow(/cannot be read/)
   })
 
+  it('for a new session that comes late, after a later one, changes nothing', async () => {
+    const { acceptor, tunnel } = await begun()
+    await expect(dial(acceptor, ask('new', 4, 0))).rejects.toThrow('status 409')
+    expect(tunnel.stats()).toMatchObject({ isAttached: true })
+    expect(acceptor.tunnels).toHaveLength(1)
+  })
+
   it("with another owner's session gets what an unknown one gets: a new session", async () => {
     const { acceptor, first, tunnel } = await begun()
     const stolen = await dial(acceptor, ask(first.session, 6, 12), 'eve')

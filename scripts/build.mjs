@@ -2,6 +2,8 @@
  * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude), gateway.js, agent.js, and with
  * --demo the demo, with --soak the soak runs in dist/soak/. The CLI is split so that a command loads when it is called;
  * gateway and agent are one file each, so that an agent can be copied into a container as it is.
+ * --demo the demo, with --bench the tunnel's bench and its workers in dist/bench/. The CLI is split so that a command
+ * loads when it is called; gateway and agent are one file each, so that an agent can be copied into a container as it is.
  */
 import { chmod, readFile, rm } from 'node:fs/promises'
 import { build } from 'esbuild'
@@ -40,4 +42,16 @@ if (process.argv.includes('--soak'))
     packages: 'external',
     entryPoints: { attachments: 'test/soak/attachments/main.ts' },
   })
+if (process.argv.includes('--bench')) {
+  const workers = ['agents', 'probe', 'reader', 'relay', 'sender', 'terminator']
+  await build({
+    ...shared,
+    outdir: 'dist/bench',
+    packages: 'external',
+    entryPoints: {
+      tunnel: 'bench/tunnel/main.ts',
+      ...Object.fromEntries(workers.map((name) => [name, `bench/tunnel/workers/${name}.ts`])),
+    },
+  })
+}
 for (const name of ['rclaude', 'gateway', 'agent']) await chmod(`dist/${name}.js`, 0o755)

@@ -66,10 +66,13 @@ const calls: AgentsCalls = {
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
         await dialOne(next[1], gatewayUrls[next[0] % gatewayUrls.length] ?? '')
     }
-    const all = Promise.all(Array.from({ length: atOnce }, dialNext))
-    const timer = setTimeout(() => waiting.splice(0), timeoutMs)
-    await all
+    let timer: NodeJS.Timeout | undefined
+    const timeIsUp = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs)
+    })
+    await Promise.race([Promise.all(Array.from({ length: atOnce }, dialNext)), timeIsUp])
     clearTimeout(timer)
+    waiting.length = 0 // the time is up: those under way go on, no more begin
     return { online: online(), ms: performance.now() - start }
   },
   online,

@@ -26,8 +26,7 @@ export function createMetrics({ store, links }: { store: Store; links: AgentLink
     labelNames: ['state'],
     registers,
     collect() {
-      for (const state of STATES) if (state !== 'ended') this.set({ state }, 0)
-      for (const { state } of store.activeTasks()) this.inc({ state })
+      for (const state of STATES) if (state !== 'ended') this.set({ state }, store.countTasks(state))
     },
   })
   new Gauge({

@@ -15,13 +15,19 @@ interface LaunchRow {
   closed_at: string | null
 }
 
-type LaunchPart = Pick<Store, 'insertLaunch' | 'getLaunch' | 'setPlacement' | 'bindCredential' | 'closeLaunch'>
+type LaunchPart = Pick<
+  Store,
+  'insertLaunch' | 'getLaunch' | 'setPlacement' | 'bindCredential' | 'closeLaunch' | 'openPlacements'
+>
 
 export function launchTables(database: Database): LaunchPart {
   const select = database.prepare<[string], LaunchRow>('SELECT * FROM launches WHERE launch_id = ?')
   const bind = database.prepare(
     'UPDATE launches SET credential_hash = @hash WHERE launch_id = @launchId AND (credential_hash IS NULL OR credential_hash = @hash)',
   )
+  const open = database
+    .prepare<[], string>('SELECT placement FROM launches WHERE closed_at IS NULL AND placement IS NOT NULL')
+    .pluck()
   return {
     insertLaunch: (launch) =>
       void database
@@ -40,6 +46,7 @@ export function launchTables(database: Database): LaunchPart {
       void database
         .prepare('UPDATE launches SET closed_at = ? WHERE launch_id = ? AND closed_at IS NULL')
         .run(new Date().toISOString(), launchId),
+    openPlacements: () => open.all().map((placement) => JSON.parse(placement) as Placement),
   }
 }
 

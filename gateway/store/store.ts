@@ -59,8 +59,11 @@ export interface Store {
   findIdempotent(owner: string, key: string): { taskId: TaskId; requestHash: string } | undefined
   getTask(taskId: TaskId): Task | undefined
   listTasks(filter: TaskFilter): { tasks: Task[]; nextCursor?: string }
-  /** Every task that has not ended, oldest first. */
-  activeTasks(): Task[]
+  countTasks(state: StateName): number
+  /** Tasks that wait, oldest first. */
+  queuedTasks(): Task[]
+  /** Ids of all tasks that have not ended, oldest first. Whoever looks at each should not read all of them at once. */
+  activeTaskIds(): TaskId[]
   /**
    * Compare-and-set: `decide` sees the task as it is now and answers with the change, or with undefined when it no
    * longer applies. Nothing can come between the look and the change.
@@ -97,6 +100,8 @@ export interface Store {
    */
   bindCredential(launchId: LaunchId, credentialHash: string): boolean
   closeLaunch(launchId: LaunchId): void
+  /** Of all launches that are not closed. */
+  openPlacements(): Placement[]
 
   insertToken(token: StoredToken): void
   findToken(hash: string): StoredToken | undefined

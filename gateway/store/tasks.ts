@@ -2,7 +2,7 @@
 import type { Database } from 'better-sqlite3'
 import type { AgentEvent } from '../../protocol/event.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
-import { type Task, TaskState } from '../../protocol/task.ts'
+import { type StateName, type Task, TaskState } from '../../protocol/task.ts'
 import type { NewTask, Store, TaskChange, TaskFilter } from './store.ts'
 import {
   type EventRow,
@@ -23,7 +23,9 @@ type TaskPart = Pick<
   | 'findIdempotent'
   | 'getTask'
   | 'listTasks'
-  | 'activeTasks'
+  | 'countTasks'
+  | 'queuedTasks'
+  | 'activeTaskIds'
   | 'changeTask'
   | 'deleteTask'
   | 'events'
@@ -50,7 +52,9 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
   const selectEvents = database.prepare<[string, number, number], EventRow>(
     'SELECT seq, at, turn, launch_id, body FROM events WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?',
   )
-  const selectActive = database.prepare<[], FullRow>(`${SELECT_TASKS} WHERE state <> 'ended' ORDER BY n`)
+  const countInState = database.prepare<[StateName], number>('SELECT count(*) FROM tasks WHERE state = ?').pluck()
+  const selectQueued = database.prepare<[], FullRow>(`${SELECT_TASKS} WHERE state = 'queued' ORDER BY n`)
+  const selectActiveIds = database.prepare<[], TaskId>(`SELECT id FROM tasks WHERE state <> 'ended' ORDER BY n`).pluck()
   const selectLast = database.prepare('SELECT max(agent_seq) FROM events WHERE launch_id = ?').pluck()
   const putSecrets = database.prepare('INSERT OR REPLACE INTO secrets VALUES (?, ?)')
 
@@ -175,7 +179,9 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
       return row && toFullTask(row)
     },
     listTasks: (filter) => listTasks(database, filter, onUnreadable),
-    activeTasks: () => readable(selectActive.all(), onUnreadable),
+    countTasks: (state) => countInState.get(state) ?? 0,
+    queuedTasks: () => readable(selectQueued.all(), onUnreadable),
+    activeTaskIds: () => selectActiveIds.all(),
     changeTask: (taskId, decide) => announced(changeTask.immediate(taskId, decide)),
     deleteTask(taskId) {
       database.prepare('DELETE FROM tasks WHERE id = ?').run(taskId)

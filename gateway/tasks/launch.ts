@@ -14,6 +14,9 @@ import { endQueued, leave } from './ending.ts'
 /** Longest wait between two attempts to launch. */
 const MAX_LAUNCH_WAIT_SECONDS = 300
 
+/** States of tasks that count against `limits.maxTasks`. */
+const TAKEN = ['launching', 'starting', 'running', 'finishing'] as const
+
 /**
  * Launches as many queued tasks as the limit on running ones leaves room for.
  * @param busy tasks that are being worked on and left alone
@@ -22,10 +25,12 @@ export function launchQueued(
   context: TaskContext,
   busy: { has(taskId: TaskId): boolean },
 ): Array<{ task: Task; work: Promise<void> }> {
-  const active = context.store.activeTasks()
-  const waiting = active.filter((task) => isDue(task) && !busy.has(task.id))
-  const taken = active.filter((task) => task.state !== 'queued').length
-  const room = Math.max(0, context.config.limits.maxTasks - taken)
+  // Asked at every connect of an agent, so the answer that is nearly always right comes first.
+  if (context.store.countTasks('queued') === 0) return []
+  const taken = TAKEN.reduce((sum, state) => sum + context.store.countTasks(state), 0)
+  const room = context.config.limits.maxTasks - taken
+  if (room <= 0) return []
+  const waiting = context.store.queuedTasks().filter((task) => isDue(task) && !busy.has(task.id))
   return waiting.slice(0, room).map((task) => ({ task, work: launch(context, task) }))
 }
 

@@ -3,7 +3,9 @@
  * on a timer and whenever something wakes it. Each look at a task is short, idempotent and alone: a second look waits
  * until the first is done, so no step can run twice at the same time.
  */
+import { setImmediate } from 'node:timers/promises'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
+import type { Task } from '../../protocol/task.ts'
 import type { PlacementStatus } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { launchQueued } from './launch.ts'
@@ -12,6 +14,8 @@ import { Looks } from './looks.ts'
 /** Every so many rounds the launchers are asked for placements that no task owns. */
 const SWEEP_EVERY = 6
 const MIN_INTERVAL_MS = 50
+/** Tasks of one round that are looked at before anything else has its turn. */
+const LOOKS_AT_ONCE = 50
 /** What is under way when the gateway stops gets this long; every step of it can be taken up again. */
 const STOP_PATIENCE_MS = 5_000
 
@@ -65,10 +69,11 @@ export class Reconciler {
   async #lookAtAll(): Promise<void> {
     try {
       const statuses = await this.#inspect()
-      for (const task of this.#context.store.activeTasks()) {
-        if (task.state === 'queued' && task.waitingFor === 'launch' && !task.stopRequested) continue // its turn comes
-        const launchId = 'placement' in task ? task.placement?.launchId : undefined
-        this.#schedule(task.id, launchId && statuses.get(launchId))
+      let looked = 0
+      for (const taskId of this.#context.store.activeTaskIds()) {
+        if (this.#stopped) return
+        this.#schedule(taskId, statuses)
+        if (++looked % LOOKS_AT_ONCE === 0) await setImmediate()
       }
       if (this.#rounds++ % SWEEP_EVERY === 0) await this.#sweep()
     } catch (error) {
@@ -78,7 +83,7 @@ export class Reconciler {
 
   /** However many wake it at once, the queue is looked at once. */
   #launchSoon(): void {
-    this.#launching ??= setImmediate(() => {
+    this.#launching ??= globalThis.setImmediate(() => {
       this.#launching = undefined
       if (!this.#stopped) this.#launchQueued()
     })
@@ -92,14 +97,27 @@ export class Reconciler {
     }
   }
 
-  #schedule(taskId: TaskId, status: PlacementStatus | undefined): void {
+  #schedule(taskId: TaskId, statuses: ReadonlyMap<LaunchId, PlacementStatus> | undefined): void {
     if (this.#busy.has(taskId)) {
       this.#again.add(taskId)
       return
     }
-    const task = this.#context.store.getTask(taskId)
+    const task = this.#read(taskId)
     if (task === undefined || task.state === 'ended') return
-    this.#track(taskId, this.#looks.at(task, status))
+    const isInQueue = task.state === 'queued' && task.waitingFor === 'launch' && !task.stopRequested
+    if (isInQueue) return // its turn comes
+    const launchId = 'placement' in task ? task.placement?.launchId : undefined
+    this.#track(taskId, this.#looks.at(task, launchId && statuses?.get(launchId)))
+  }
+
+  /** One damaged row must not keep the others from being looked at. */
+  #read(taskId: TaskId): Task | undefined {
+    try {
+      return this.#context.store.getTask(taskId)
+    } catch (error) {
+      this.#context.log.error({ err: error, taskId }, 'the row of a task cannot be read')
+      return undefined
+    }
   }
 
   #track(taskId: TaskId, work: Promise<void>): void {
@@ -122,9 +140,7 @@ export class Reconciler {
   }
 
   async #inspect(): Promise<Map<LaunchId, PlacementStatus>> {
-    const placements = this.#context.store
-      .activeTasks()
-      .flatMap((task) => ('placement' in task && task.placement !== undefined ? [task.placement] : []))
+    const placements = this.#context.store.openPlacements()
     const statuses = new Map<LaunchId, PlacementStatus>()
     for (const [name, launcher] of this.#context.launchers) {
       const own = placements.filter((placement) => placement.launcher === name)

@@ -5,6 +5,7 @@ import type { LaunchId } from '../../protocol/ids.ts'
 const WINDOW_MS = 60_000
 
 export class DialLimit {
+  /** Oldest last dial first. */
   readonly #dials = new Map<LaunchId, number[]>()
   readonly #perMinute: number
   readonly #now: () => number
@@ -19,7 +20,7 @@ export class DialLimit {
   count(launchId: LaunchId): void {
     const now = this.#now()
     this.#forget(now)
-    const dials = this.#dials.get(launchId) ?? []
+    const dials = (this.#dials.get(launchId) ?? []).filter((at) => at > now - WINDOW_MS)
     const [oldest = now] = dials
     if (dials.length >= this.#perMinute)
       throw new RclaudeError(
@@ -30,13 +31,14 @@ export class DialLimit {
         },
       )
     dials.push(now)
+    this.#dials.delete(launchId) // to its end: whoever dialled last is forgotten last
     this.#dials.set(launchId, dials)
   }
 
   #forget(now: number): void {
     for (const [launchId, dials] of this.#dials) {
-      while (dials[0] !== undefined && dials[0] <= now - WINDOW_MS) dials.shift()
-      if (dials.length === 0) this.#dials.delete(launchId)
+      if ((dials.at(-1) ?? 0) > now - WINDOW_MS) return
+      this.#dials.delete(launchId)
     }
   }
 }

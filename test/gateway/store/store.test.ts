@@ -271,7 +271,7 @@ test('a row that cannot be read is told and hides no other task', () => {
   database.close()
   const told: string[] = []
   const again = openStore(file, (taskId) => told.push(taskId))
-  expect(again.activeTasks().map((task) => task.id)).toEqual([sound])
+  expect(again.queuedTasks().map((task) => task.id)).toEqual([sound])
   expect(again.listTasks({ limit: 10 }).tasks.map((task) => task.id)).toEqual([sound])
   expect(told).toEqual([damaged, damaged])
   again.close()

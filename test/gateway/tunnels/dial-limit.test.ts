@@ -18,3 +18,19 @@ test('an agent that dials without end is told to wait, and others are not', () =
   now = 60_000
   expect(() => limit.count(busy)).not.toThrow()
 })
+
+test('what is past is forgotten, whoever dialled in between', () => {
+  let now = 0
+  const limit = new DialLimit(2, () => now)
+  const [one, other] = [newLaunchId(), newLaunchId()]
+  limit.count(one)
+  now = 30_000
+  limit.count(other)
+  limit.count(one)
+  now = 60_001 // the first dial of `one` is past, its second is not
+  limit.count(one)
+  expect(() => limit.count(one)).toThrow(expect.objectContaining({ code: 'limit', retryAfterSeconds: 30 }))
+  limit.count(other)
+  now = 200_000
+  for (const launch of [one, other, one, other]) expect(() => limit.count(launch)).not.toThrow()
+})

@@ -1,15 +1,17 @@
 // Decides which frame is sent next. Control frames and window updates go first, in order; then the streams that have data
-// take turns, one frame of at most MAX_FRAME_PAYLOAD each, so that a bulk transfer delays a keystroke by one frame per busy
-// stream and not by its own length. A finer order (sparse streams first) would replace #ready and nothing else.
+// take turns (turns.ts): who sends little goes before who sends much. While others wait a frame is at most
+// MAX_SHARED_PAYLOAD long; a stream that is alone sends longer ones, which cost less.
 //
 // Nothing piles up here: data stays in its stream until it is framed, window updates are one per stream, and the control
 // frames that a peer can provoke (ping answers, resets) are counted.
 
 import { protocolError } from './errors.ts'
-import { encodeHeader, Flag, type FrameHeader, FrameType } from './frame.ts'
+import { encodeHeader, Flag, type FrameHeader, FrameType, HEADER_BYTES } from './frame.ts'
 import type { TunnelStream } from './stream.ts'
+import { Turns } from './turns.ts'
 
-export const MAX_FRAME_PAYLOAD = 16 * 1024
+export const MAX_SHARED_PAYLOAD = 16 * 1024
+export const MAX_LONE_PAYLOAD = 64 * 1024
 /** Frames are gathered into one write of about this size. */
 const MAX_WRITE_BYTES = 64 * 1024
 /** Beyond this the peer asks faster than it reads our answers (Go's HTTP/2 server has the same limit). */
@@ -24,8 +26,7 @@ export interface OutgoingBatch {
 export class SendQueue {
   #control: Buffer[] = []
   readonly #credit = new Set<TunnelStream>()
-  #ready: TunnelStream[] = []
-  readonly #isReady = new Set<TunnelStream>()
+  readonly #turns = new Turns<TunnelStream>()
 
   /** Queues a frame without payload; throws a protocol error when MAX_CONTROL_FRAMES wait. */
   addControl(frame: FrameHeader): void {
@@ -40,12 +41,10 @@ export class SendQueue {
   }
 
   addStream(stream: TunnelStream): void {
-    if (this.#isReady.has(stream)) return
-    this.#isReady.add(stream)
-    this.#ready.push(stream)
+    this.#turns.add(stream.turn)
   }
 
-  /** The stream is over; in #ready it has nothing to send any more and is dropped when its turn comes. */
+  /** The stream is over; among those who wait it has nothing to send any more, and is dropped when its turn comes. */
   remove(stream: TunnelStream): void {
     this.#credit.delete(stream)
   }
@@ -56,13 +55,14 @@ export class SendQueue {
     const done: (() => void)[] = []
     let size = parts.reduce((sum, part) => sum + part.length, 0)
     while (size < MAX_WRITE_BYTES) {
-      const stream = this.#ready.shift()
-      if (stream === undefined) break
-      this.#isReady.delete(stream)
-      const frame = stream.nextFrame(MAX_FRAME_PAYLOAD)
+      const turn = this.#turns.next()
+      if (turn === undefined) break
+      const { stream } = turn
+      const frame = stream.nextFrame(this.#turns.waiting === 0 ? MAX_LONE_PAYLOAD : MAX_SHARED_PAYLOAD)
       if (frame === undefined) continue
+      this.#turns.sent(turn, HEADER_BYTES + frame.length)
       if (frame.done !== undefined) done.push(frame.done)
-      else this.addStream(stream)
+      else this.#turns.add(turn)
       const flags = frame.fin ? Flag.fin : 0
       const header = encodeHeader({ type: FrameType.data, flags, streamId: stream.id, length: frame.length })
       parts.push(header, ...frame.payload)

@@ -13,6 +13,7 @@ import { protocolError, TunnelError } from './errors.ts'
 import { MAX_UINT32 } from './frame.ts'
 import { IdleTimer } from './idle-timer.ts'
 import type { ReceiveWindow } from './receive-window.ts'
+import { type Turn, Turns } from './turns.ts'
 
 /** What Readable holds ahead of its consumer; with one piece more it is the 64 KiB beyond the window. */
 const READ_AHEAD_BYTES = 32 * 1024
@@ -59,6 +60,8 @@ export class TunnelStream extends Duplex {
   timeout: number | undefined
 
   readonly receiveWindow: ReceiveWindow
+  /** Its place among those who want to send. */
+  readonly turn: Turn<TunnelStream> = Turns.turnOf<TunnelStream>(this)
   #link: StreamLink | undefined
   #accepted: boolean
   readonly #received = new ByteQueue()

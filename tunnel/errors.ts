@@ -12,6 +12,8 @@ export type TunnelErrorCode =
   | 'ECONNRESET'
   /** The peer reset a stream before it accepted it: it has too many, or it takes no new ones. */
   | 'TUNNEL_STREAM_REFUSED'
+  /** The peer said nothing about a stream that we opened. */
+  | 'TUNNEL_STREAM_TIMEOUT'
   /** The peer said go-away: existing streams go on, new ones need a new tunnel. */
   | 'TUNNEL_GOING_AWAY'
   | 'TUNNEL_TOO_MANY_STREAMS'

@@ -10,7 +10,7 @@ export interface TunnelOptions {
   readonly remoteAddress?: string
   /** Window of a fresh stream. Both ends must be given the same value; the default is the specification's 256 KiB. */
   readonly initialWindowBytes?: number
-  /** A stream's receive window grows up to this with use. Default 256 KiB. */
+  /** A stream's receive window grows up to this when the way is long. Default 4 MiB. */
   readonly maxWindowBytes?: number
   /** What all receive windows of the tunnel may have grown by together. Default 16 MiB. */
   readonly windowBudgetBytes?: number
@@ -24,6 +24,8 @@ export interface TunnelOptions {
   readonly deadAfterMs?: number
   /** Deadline for the answer to ping(). Default 15 s. */
   readonly pingTimeoutMs?: number
+  /** A stream that we open must be accepted within this time, not counting time without a connection. Default 60 s; 0: never. */
+  readonly acceptTimeoutMs?: number
   /** The round trip is measured at least this often. Default 30 s; 0 leaves it to pings that are sent anyway. */
   readonly measureEveryMs?: number
   /** Default: the system's. */
@@ -46,12 +48,13 @@ export function withDefaults(options: TunnelOptions): TunnelSettings {
     pingAfterMs: 5_000,
     deadAfterMs: 15_000,
     pingTimeoutMs: 15_000,
+    acceptTimeoutMs: 60_000,
     measureEveryMs: 30_000,
     clock: systemClock,
     firstStreamId: options.side === 'client' ? 1 : 2,
     ...options,
     remoteAddress: options.remoteAddress,
     initialWindowBytes,
-    maxWindowBytes: Math.max(initialWindowBytes, options.maxWindowBytes ?? 256 * 1024),
+    maxWindowBytes: Math.max(initialWindowBytes, options.maxWindowBytes ?? 4 * 1024 * 1024),
   }
 }

@@ -7,6 +7,11 @@ import { MAX_UINT32 } from './frame.ts'
 /** How much of a new measurement goes into the smoothed round trip (RFC 6298, 2.3). */
 const SMOOTHING = 1 / 8
 
+/** The shortest round trip of about this long counts: the way may become longer. */
+const LEAST_OF_MS = 10_000
+/** Of fewer measurements the shortest says little: the first one meets a process that is just starting. */
+const ENOUGH_SAMPLES = 3
+
 interface PendingPing {
   readonly sentAt: number
   readonly timer: Timer
@@ -20,6 +25,11 @@ export class Pings {
   readonly #pending = new Map<number, PendingPing>()
   #nextValue = 0
   #smoothedMs: number | undefined
+  #samples = 0
+  /** The shortest of the present period, which began then, and of the one before. */
+  #leastMs = Number.POSITIVE_INFINITY
+  #leastMsBefore = Number.POSITIVE_INFINITY
+  #leastSince = Number.NEGATIVE_INFINITY
   /** Pings that were sent before this tell no round trip. */
   #measuredSince = Number.NEGATIVE_INFINITY
 
@@ -30,6 +40,11 @@ export class Pings {
 
   get smoothedMs(): number | undefined {
     return this.#smoothedMs
+  }
+
+  /** The shortest of late: the way itself, without the queues that our own bytes stand in. */
+  get leastMs(): number | undefined {
+    return this.#samples < ENOUGH_SAMPLES ? undefined : Math.min(this.#leastMs, this.#leastMsBefore)
   }
 
   get pending(): number {
@@ -51,20 +66,32 @@ export class Pings {
   answered(value: number): void {
     const ping = this.#take(value)
     if (ping === undefined) return
-    const ms = this.#clock.now() - ping.sentAt
-    if (ping.sentAt >= this.#measuredSince) {
-      this.#smoothedMs = this.#smoothedMs === undefined ? ms : this.#smoothedMs + SMOOTHING * (ms - this.#smoothedMs)
-    }
+    const now = this.#clock.now()
+    const ms = now - ping.sentAt
+    if (ping.sentAt >= this.#measuredSince) this.#sample(ms, now)
     ping.resolve(ms)
   }
 
   /** What is under way was held up by something else than the way. */
   forgetTimes(): void {
+    this.#samples = 0
+    this.#leastSince = Number.NEGATIVE_INFINITY
     this.#measuredSince = this.#clock.now()
   }
 
   rejectAll(error: Error): void {
     for (const value of [...this.#pending.keys()]) this.#take(value)?.reject(error)
+  }
+
+  #sample(ms: number, now: number): void {
+    this.#smoothedMs = this.#smoothedMs === undefined ? ms : this.#smoothedMs + SMOOTHING * (ms - this.#smoothedMs)
+    if (now - this.#leastSince >= LEAST_OF_MS) {
+      this.#leastMsBefore = this.#samples === 0 ? Number.POSITIVE_INFINITY : this.#leastMs
+      this.#leastMs = Number.POSITIVE_INFINITY
+      this.#leastSince = now
+    }
+    this.#samples += 1
+    this.#leastMs = Math.min(this.#leastMs, ms)
   }
 
   #expire(value: number): void {

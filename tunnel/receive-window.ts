@@ -1,8 +1,10 @@
 // Flow control of what a stream receives. The peer may send as much as it has credit for; credit is given back only when
 // the reader has taken bytes, never on receipt, so that a reader that stops holds at most the window.
 //
-// A window starts at the initial size, which both sides assume, and doubles with use up to its maximum. What it has grown
-// by comes out of a budget that all streams of the tunnel share, so that many slow readers can't hold much together.
+// A window starts at the initial size, which both sides assume. It doubles when it is what holds the stream back: when less
+// than twice what the stream carries in a round trip would fit. So it comes to a few MiB on a long way and stays small on
+// loopback, where more would only fill queues and delay everybody. What it has grown by comes out of a budget that all
+// streams of the tunnel share, so that many slow readers can't hold much together.
 
 import { protocolError } from './errors.ts'
 
@@ -29,22 +31,34 @@ export class WindowBudget {
   }
 }
 
+/** What a window is tuned by. */
+export interface Tuner {
+  now(): number
+  /** The round trip without queues, in ms; undefined while it is not known yet: to ask for it is to have it measured. */
+  roundTripMs(): number | undefined
+}
+
 export class ReceiveWindow {
   readonly #initial: number
   readonly #max: number
   readonly #budget: WindowBudget
+  readonly #tuner: Tuner
   /** What the peer may have sent and we have not consumed, at most. */
   #size: number
   /** What the peer may still send. */
   #open: number
   /** Received and not yet taken by the reader. */
   #held = 0
-  #consumedSinceGrowth = 0
+  /** What was consumed since then: the stream's rate. */
+  #consumed = 0
+  #consumedSince: number
 
-  constructor(initial: number, max: number, budget: WindowBudget) {
+  constructor(initial: number, max: number, budget: WindowBudget, tuner: Tuner) {
     this.#initial = initial
     this.#max = max
     this.#budget = budget
+    this.#tuner = tuner
+    this.#consumedSince = tuner.now()
     this.#size = initial
     this.#open = initial
   }
@@ -65,7 +79,7 @@ export class ReceiveWindow {
   /** The reader took bytes; returns whether enough credit has come together to be worth a window update. */
   consume(bytes: number): boolean {
     this.#held -= bytes
-    this.#consumedSinceGrowth += bytes
+    this.#consumed += bytes
     return this.#owed() >= this.#size / 2
   }
 
@@ -87,14 +101,19 @@ export class ReceiveWindow {
     return this.#size - this.#open - this.#held
   }
 
-  /**
-   * One doubling each time more than a window was consumed, which a stalled reader's read-ahead never amounts to. The
-   * place for tuning by bandwidth x RTT.
-   */
+  /** At most one doubling each time more than a window was consumed, which a stalled reader's read-ahead never amounts to. */
   #grow(): void {
-    if (this.#consumedSinceGrowth <= this.#size) return
-    this.#consumedSinceGrowth = 0
-    const wanted = Math.min(this.#size, this.#max - this.#size)
-    if (wanted > 0) this.#size += this.#budget.take(wanted)
+    if (this.#size >= this.#max || this.#consumed <= this.#size) return
+    const roundTripMs = this.#tuner.roundTripMs()
+    if (roundTripMs === undefined) return
+    const now = this.#tuner.now()
+    const inRoundTrip = (this.#consumed / Math.max(now - this.#consumedSince, MIN_MS)) * roundTripMs
+    this.#consumed = 0
+    this.#consumedSince = now
+    if (2 * inRoundTrip <= this.#size) return
+    this.#size += this.#budget.take(Math.min(this.#size, this.#max - this.#size))
   }
 }
+
+/** Clocks don't tell less. */
+const MIN_MS = 0.01

@@ -5,6 +5,7 @@
 // Sending: streams and control frames go through the Sender, which asks the transport for room.
 // The end: #end runs once, whoever began it. All streams end with TUNNEL_CLOSED and `closed` resolves.
 
+import { AcceptDeadline } from './accept-deadline.ts'
 import { Attachment } from './attachment.ts'
 import { FrameDecoder, type FrameSink } from './decoder.ts'
 import { protocolError, TunnelError } from './errors.ts'
@@ -18,6 +19,9 @@ import { StreamTable } from './stream-table.ts'
 import type { Transport, TransportEnd } from './transport.ts'
 import type { CloseReason, Tunnel, TunnelStats } from './types.ts'
 
+/** While windows may have to grow the round trip is measured this often. */
+const MEASURE_WHEN_BUSY_MS = 250
+
 export class Session implements Tunnel, FrameSink, StreamLink {
   readonly closed: Promise<CloseReason>
   bytesReceived = 0
@@ -30,7 +34,9 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   readonly #sender: Sender
   readonly #streams: StreamTable
   readonly #attachment: Attachment
+  readonly #acceptDeadline: AcceptDeadline
   #resets = 0
+  #measuredAt = Number.NEGATIVE_INFINITY
   #handler: ((stream: TunnelStream) => void) | undefined
   readonly #waitingForHandler = new Set<TunnelStream>()
   /** The frame being received and its stream; no stream means that its payload is dropped. */
@@ -47,7 +53,11 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     this.#settings = settings
     this.#sender = new Sender(transport)
     this.#pings = new Pings(settings.pingTimeoutMs, settings.clock)
-    this.#streams = new StreamTable(settings, this)
+    this.#streams = new StreamTable(settings, this, {
+      now: () => settings.clock.now(),
+      roundTripMs: () => this.#roundTripMs(),
+    })
+    this.#acceptDeadline = new AcceptDeadline(settings.acceptTimeoutMs, settings.clock)
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve
     })
@@ -74,6 +84,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
       )
     }
     const stream = this.#streams.open()
+    this.#acceptDeadline.opened(stream)
     this.#sendControl(FrameType.windowUpdate, Flag.syn, stream.id, 0)
     return stream
   }
@@ -145,6 +156,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   forget(stream: TunnelStream, reset: boolean): void {
     if (!this.#streams.remove(stream)) return
     this.#waitingForHandler.delete(stream)
+    this.#acceptDeadline.forget(stream)
     this.#sender.forget(stream)
     if (!reset) return
     this.#resets += 1
@@ -200,6 +212,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     if (streamId === 0) throw protocolError('data or window update on stream 0, which is the session itself')
     const stream = flags & Flag.syn ? this.#synFrame(frame) : this.#streams.get(streamId)
     if (stream === undefined) return this.#ignoreFrame(frame)
+    this.#acceptDeadline.forget(stream)
 
     if (flags & Flag.ack) stream.accept()
     if (flags & Flag.rst) {
@@ -271,10 +284,24 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     }
   }
 
+  /** Asked for by windows that may have to grow, so it is measured when it matters. */
+  #roundTripMs(): number | undefined {
+    const now = this.#settings.clock.now()
+    if (now - this.#measuredAt >= MEASURE_WHEN_BUSY_MS || this.#pings.leastMs === undefined) this.#measure(now)
+    return this.#pings.leastMs
+  }
+
+  #measure(now: number): void {
+    if (this.#pings.pending > 0) return
+    this.#measuredAt = now
+    void this.ping().catch(() => {}) // the answer's time is all that matters
+  }
+
   // --- the connection below ---
 
   #attached(): void {
     this.#pings.forgetTimes() // an outage is no round trip
+    this.#acceptDeadline.restart()
     this.#keepalive?.start()
     this.#attachment.set(true)
   }
@@ -322,6 +349,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     this.#decoder.stop()
     this.#keepalive?.stop()
     this.#attachment.end()
+    this.#acceptDeadline.stop()
     const error = closedError(reason)
     this.#pings.rejectAll(error)
     for (const stream of this.#streams.all()) stream.tunnelClosed(error)

@@ -4,21 +4,23 @@
 import { protocolError, TunnelError } from './errors.ts'
 import { MAX_UINT32 } from './frame.ts'
 import type { TunnelSettings } from './options.ts'
-import { ReceiveWindow, WindowBudget } from './receive-window.ts'
+import { ReceiveWindow, type Tuner, WindowBudget } from './receive-window.ts'
 import { type StreamLink, TunnelStream } from './stream.ts'
 
 export class StreamTable {
   readonly #settings: TunnelSettings
   readonly #link: StreamLink
   readonly #windowBudget: WindowBudget
+  readonly #tuner: Tuner
   readonly #streams = new Map<number, TunnelStream>()
   #outgoing = 0
   #nextOwnId: number
   #highestPeerId = 0
 
-  constructor(settings: TunnelSettings, link: StreamLink) {
+  constructor(settings: TunnelSettings, link: StreamLink, tuner: Tuner) {
     this.#settings = settings
     this.#link = link
+    this.#tuner = tuner
     this.#nextOwnId = settings.firstStreamId
     this.#windowBudget = new WindowBudget(settings.windowBudgetBytes)
   }
@@ -80,7 +82,7 @@ export class StreamTable {
       accepted,
       remoteAddress,
       link: this.#link,
-      window: new ReceiveWindow(initialWindowBytes, maxWindowBytes, this.#windowBudget),
+      window: new ReceiveWindow(initialWindowBytes, maxWindowBytes, this.#windowBudget, this.#tuner),
       sendWindow: initialWindowBytes,
     })
     this.#streams.set(id, stream)

@@ -1,13 +1,16 @@
 import { once } from 'node:events'
 import { describe, expect, it } from 'vitest'
 import { Flag, FrameType } from '../../tunnel/frame.ts'
+import { Pings } from '../../tunnel/pings.ts'
 import { ReceiveWindow, WindowBudget } from '../../tunnel/receive-window.ts'
 import type { TunnelStream } from '../../tunnel/stream.ts'
 import { OWN_PEER } from '../../tunnel/tunnel.ts'
 import { eventually } from '../helpers/eventually.ts'
+import { VirtualClock } from './chaos/virtual-clock.ts'
 import { joinedInMemory, joinedOverWebSocket, rawPeer } from './joined.ts'
 
 const KIB = 1024
+const MIB = 1024 * KIB
 /** What may sit in Readable's own buffer on top of the window. */
 const BEYOND_WINDOW = 64 * KIB
 
@@ -66,7 +69,7 @@ describe('flow control', () => {
   })
 
   it('gives back exactly what was read while the rest waits', () => {
-    const window = new ReceiveWindow(64, 64, new WindowBudget(0))
+    const window = new ReceiveWindow(64, 64, new WindowBudget(0), { now: () => 0, roundTripMs: () => 1 })
     window.reserve(64)
     expect(window.consume(10)).toBe(false)
     expect(window.consume(30)).toBe(true)
@@ -115,18 +118,12 @@ describe('flow control', () => {
     expect(longest).toBe(64 * KIB) // it is alone
   })
 
-  it('lets a window grow with use, within what all streams of the tunnel share', () => {
+  it('lets windows grow within what all streams of the tunnel share, and no further', () => {
     const budget = new WindowBudget(100)
-    const windows = [new ReceiveWindow(64, 256, budget), new ReceiveWindow(64, 256, budget)]
-    for (const window of windows) {
-      window.reserve(64)
-      window.consume(64)
-      expect(window.takeCredit()).toBe(64) // a read-ahead may have taken this much: no growth yet
-      window.reserve(1)
-      window.consume(1)
-      expect(window.takeCredit()).toBe(window === windows[0] ? 65 : 37)
-    }
-    expect(windows.map((window) => window.size)).toEqual([128, 100])
+    const way = wayOf(80)
+    const windows = [new ReceiveWindow(64, 256, budget, way), new ReceiveWindow(64, 256, budget, way)]
+    for (const window of windows) carry(window, way, 6)
+    expect(windows.map((window) => window.size)).toEqual([164, 64])
     for (const window of windows) window.release()
     expect(budget.left).toBe(100)
   })
@@ -150,6 +147,102 @@ describe('two stalled tunnels ends', () => {
     for (let i = 0; i < 20; i += 1) client.open().write(Buffer.alloc(1024 * KIB))
     expect(await client.ping()).toBeLessThan(1_000)
     expect(await server.ping()).toBeLessThan(1_000)
+  })
+})
+
+/** A way with this round trip, in time that passes when the test says so. */
+function wayOf(roundTripMs: number | undefined) {
+  let now = 0
+  return {
+    now: () => now,
+    roundTripMs: () => roundTripMs,
+    pass(ms: number) {
+      now += ms
+    },
+  }
+}
+
+/** Sends through the window what it lets through, for so many round trips (of 80 ms, unless told), and never more per trip than `most`. */
+function carry(
+  window: ReceiveWindow,
+  way: ReturnType<typeof wayOf>,
+  trips: number,
+  most = Infinity,
+  tripMs = 80,
+): void {
+  let open = window.size
+  for (let trip = 0; trip < trips; trip += 1) {
+    const bytes = Math.min(open, most)
+    // In two halves, as credit comes back when half a window was read.
+    for (const part of [Math.floor(bytes / 2), bytes - Math.floor(bytes / 2)]) {
+      window.reserve(part)
+      way.pass(tripMs / 2)
+      open -= part
+      if (window.consume(part)) open += window.takeCredit()
+    }
+  }
+}
+
+describe('a receive window', () => {
+  const grown = (way: ReturnType<typeof wayOf>, most = Infinity, tripMs = 80) => {
+    const window = new ReceiveWindow(64 * KIB, 4 * MIB, new WindowBudget(16 * MIB), way)
+    carry(window, way, 40, most, tripMs)
+    return window.size
+  }
+
+  it('grows to its maximum on a long way that a sender keeps full', () => {
+    expect(grown(wayOf(80))).toBe(4 * MIB)
+  })
+
+  it('grows to about what the stream carries in two round trips, when the sender has no more', () => {
+    const size = grown(wayOf(80), 300 * KIB)
+    expect(size).toBeGreaterThanOrEqual(300 * KIB)
+    expect(size).toBeLessThanOrEqual(1_200 * KIB)
+  })
+
+  it('stays as it is when queues and not the way make a full window slow', () => {
+    // 64 KiB take 10 ms, but the way alone is 0.2 ms: on loopback the reader is what holds the stream back.
+    expect(grown(wayOf(0.2), Infinity, 10)).toBe(64 * KIB)
+  })
+
+  it('stays as it is while the round trip is not known', () => {
+    expect(grown(wayOf(undefined))).toBe(64 * KIB)
+  })
+
+  it('does not grow for a reader that stalls', () => {
+    const way = wayOf(80)
+    const window = new ReceiveWindow(64 * KIB, 4 * MIB, new WindowBudget(16 * MIB), way)
+    window.reserve(64 * KIB)
+    way.pass(1_000)
+    expect(window.consume(32 * KIB)).toBe(true) // Readable's read-ahead
+    expect(window.takeCredit()).toBe(32 * KIB)
+    expect(window.size).toBe(64 * KIB)
+  })
+})
+
+describe('the round trip that windows are tuned by', () => {
+  it('is the shortest of late, known after three measurements, and forgotten with the connection', async () => {
+    const clock = new VirtualClock()
+    const pings = new Pings(15_000, clock)
+    const answers: number[] = []
+    const measure = async (ms: number) => {
+      const answer = pings.ping((value) => void answers.push(value))
+      clock.after(ms, () => pings.answered(answers.at(-1) ?? 0))
+      await clock.run(() => pings.pending === 0, Infinity)
+      await answer
+    }
+    await measure(40)
+    await measure(20)
+    expect(pings.leastMs).toBeUndefined()
+    await measure(30)
+    expect(pings.leastMs).toBe(20)
+    expect(pings.smoothedMs).toBeCloseTo(37, 0)
+    for (let i = 0; i < 600; i += 1) await measure(50) // the way became longer, 30 s ago
+    expect(pings.leastMs).toBe(50)
+    pings.forgetTimes()
+    expect(pings.leastMs).toBeUndefined()
+    for (let i = 0; i < 3; i += 1) await measure(90)
+    expect(pings.leastMs).toBe(90)
   })
 })
 

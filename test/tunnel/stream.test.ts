@@ -181,7 +181,7 @@ describe('a tunnel', () => {
   })
 
   it('counts its bytes, frames included', async () => {
-    const { client, server } = joinedInMemory()
+    const { client, server } = joinedInMemory({ pingAfterMs: 0 })
     server.onStream((stream) => stream.resume().end())
     const stream = client.open()
     stream.end(Buffer.alloc(1_000))

@@ -19,7 +19,9 @@ export interface FollowOptions {
   since?: number
   signal?: AbortSignal
   giveUpMs?: number
+  /** 0 to 1, and milliseconds; for tests. */
   random?: () => number
+  now?: () => number
 }
 
 export async function* followEvents(
@@ -27,11 +29,12 @@ export async function* followEvents(
   taskId: string,
   options: FollowOptions = {},
 ): AsyncGenerator<TaskEvent> {
-  const { signal, giveUpMs = GIVE_UP_MS, random = Math.random } = options
+  const { signal, giveUpMs = GIVE_UP_MS, random = Math.random, now = Date.now } = options
   let seen = options.since ?? 0
   let failingSinceMs: number | undefined
   let tries = 0
   for (;;) {
+    const askedAtMs = now()
     try {
       for await (const event of client.events(taskId, { since: seen, follow: true, ...(signal && { signal }) })) {
         if (event.seq <= seen) continue
@@ -46,8 +49,12 @@ export async function* followEvents(
     } catch (error) {
       signal?.throwIfAborted()
       if (!isPassing(error)) throw error
-      failingSinceMs ??= Date.now()
-      if (Date.now() - failingSinceMs >= giveUpMs)
+      if (hadLived(error, now() - askedAtMs)) {
+        failingSinceMs = undefined
+        tries = 0
+      }
+      failingSinceMs ??= now()
+      if (now() - failingSinceMs >= giveUpMs)
         throw new RclaudeError(
           'unavailable',
           `the gateway did not answer for ${formatSeconds(giveUpMs / 1000)}; the task goes on without this view: rclaude attach ${taskId}`,
@@ -57,6 +64,10 @@ export async function* followEvents(
     await pause(random() * Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(tries++, 10)), undefined, { signal })
   }
 }
+
+/** A stream that lasted was an answer, although nothing happened in the task meanwhile. */
+const hadLived = (error: unknown, lastedMs: number): boolean =>
+  !(error instanceof RclaudeError) && lastedMs > MAX_WAIT_MS
 
 const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'limit', 'internal'])
 

@@ -1,6 +1,10 @@
-/** When to dial again: full jitter under a ceiling that doubles, until too long went by without a connection. */
+/**
+ * When to dial again: full jitter under a ceiling of half the time without a connection so far. So a short outage is never
+ * made much longer by our own waiting, and a long one costs the gateway little.
+ */
 
 export interface RetryPolicy {
+  /** The shortest wait; the first ceiling is twice as long. */
   minMs: number
   maxMs: number
   /** Without a connection for this long, we give up. */
@@ -36,9 +40,9 @@ export class Retries {
   next(): { attempt: number; delayMs: number } | undefined {
     const { minMs, maxMs, giveUpMs } = this.policy
     if (this.#attempt === 0) this.#lostAt = this.#now()
-    if (this.#now() - this.#lostAt > giveUpMs) return undefined
-    const attempt = ++this.#attempt
-    const ceiling = Math.min(maxMs, minMs * 2 ** Math.min(attempt, 20))
-    return { attempt, delayMs: minMs + this.#random() * (ceiling - minMs) }
+    const lostMs = this.#now() - this.#lostAt
+    if (lostMs > giveUpMs) return undefined
+    const ceiling = Math.min(maxMs, Math.max(2 * minMs, lostMs / 2))
+    return { attempt: ++this.#attempt, delayMs: minMs + this.#random() * (ceiling - minMs) }
   }
 }

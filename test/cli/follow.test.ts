@@ -68,6 +68,21 @@ test('a gateway that is away for too long is given up, and the message says the 
   })
 })
 
+test('a quiet stream that is cut once an hour is no gateway that is away', async () => {
+  let nowMs = 0
+  let cuts = 0
+  const { client } = await loopback((_, response, url) => {
+    if (url.pathname === `/v1/tasks/${TASK}`) return sendJson(response, aTask({ lastSeq: 1 }))
+    if (cuts++ === 3) return response.end(`${event(1)}\n`)
+    response.write('\n', () => {
+      nowMs += 3_600_000
+      response.destroy()
+    })
+  })
+  expect(await seqs(followEvents(client, TASK, { random: () => 0, now: () => nowMs }))).toEqual([1])
+  expect(cuts).toBe(4)
+})
+
 test('an answer that more tries would not change ends it at once', async () => {
   const { client, requests } = await loopback((_, response) =>
     sendProblem(response, 401, 'unauthenticated', 'the token was revoked'),

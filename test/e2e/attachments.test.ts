@@ -14,7 +14,7 @@ test(
     const seed = Number(process.env.RCLAUDE_TEST_SEED ?? Date.now() % 1_000_000)
     console.log(`seed ${seed} (RCLAUDE_TEST_SEED=${seed} repeats it)`)
     const log: string[] = []
-    const storm = { seed, attachments: 24, cuts: 10, kills: 1, seconds: 12 }
+    const storm = { seed, attachments: 24, cuts: 10, kills: 1, seconds: 10, warmUpMs: 2_000, calmMs: 3_000 }
     const report = await runStorm({ ...storm, log: (line) => log.push(line) }).finally(() =>
       console.log(log.join('\n')),
     )

@@ -8,6 +8,7 @@ import { attachPath } from '../../../cli/attach/path.ts'
 import { Retries } from '../../../cli/attach/retry.ts'
 import type { ProcessSpecInput } from '../../../protocol/process.ts'
 import { type Loopback, startLoopback, until } from '../../agent/http/loopback.ts'
+import { randomFrom } from '../../helpers/random.ts'
 
 let open: Loopback | undefined
 
@@ -57,17 +58,6 @@ function client(spec: ProcessSpecInput | undefined, more: Partial<AttachOptions>
     ...more,
   }
   return { stdout, stderr, reconnects, options }
-}
-
-/** mulberry32: the same numbers for the same seed. */
-function randomFrom(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 describe('attach', () => {
@@ -297,25 +287,32 @@ describe('attach', () => {
 })
 
 describe('retries', () => {
-  it('wait between the least and a ceiling that doubles, and give up in time', () => {
-    let now = 0
+  it('wait between the least and half of the time without a connection, and give up in time', () => {
     const policy = { minMs: 100, maxMs: 5_000, giveUpMs: 60_000 }
-    const high = new Retries(
-      policy,
-      () => 1,
-      () => now,
-    )
-    const low = new Retries(
-      policy,
-      () => 0,
-      () => now,
-    )
-    const delays = Array.from({ length: 8 }, () => high.next()?.delayMs)
-    expect(delays).toEqual([200, 400, 800, 1600, 3200, 5000, 5000, 5000])
-    expect(Array.from({ length: 8 }, () => low.next()?.delayMs)).toEqual(Array(8).fill(100))
-    now = 60_001
-    expect(high.next()).toBeUndefined()
-    high.reset()
-    expect(high.next()?.attempt).toBe(1)
+    const waits = (random: number) => {
+      let now = 7_000_000
+      const retries = new Retries(
+        policy,
+        () => random,
+        () => now,
+      )
+      const delays: number[] = []
+      for (let next = retries.next(); next !== undefined; next = retries.next()) {
+        delays.push(next.delayMs)
+        now += next.delayMs
+      }
+      retries.reset()
+      expect(retries.next()).toEqual({ attempt: 1, delayMs: 100 + random * 100 })
+      return delays
+    }
+    expect(waits(0)).toEqual(Array(601).fill(100))
+    const longest = waits(1)
+    let lostMs = 0
+    for (const delay of longest) {
+      expect(delay).toBe(Math.min(5_000, Math.max(200, lostMs / 2)))
+      lostMs += delay
+    }
+    expect(longest.length).toBeLessThan(25)
+    expect(lostMs).toBeGreaterThan(60_000)
   })
 })

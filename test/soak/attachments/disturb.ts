@@ -9,6 +9,8 @@ export interface Happened {
   /** When it began, and when mending could begin: the cut, the end of the silence, the gateway listening again. */
   beganAtMs: number
   overAtMs: number
+  /** From then to the gateway's first answer to the agent that dialled again. */
+  tunnelMs: number
 }
 
 /** The agent waits up to 10 s between dials, and so may its handshake. */
@@ -24,26 +26,25 @@ export async function carryOut(plan: readonly Planned[], stage: Stage): Promise<
   const startMs = performance.now()
   const happened: Happened[] = []
   for (const planned of plan) {
-    await stage.relay.live(RECONNECT_DEADLINE_MS)
     await pause(planned.afterMs)
-    const one = await (planned.kind === 'kill' ? kill(planned, stage) : disturb(planned, stage))
-    happened.push(one)
-    stage.log(`${((one.beganAtMs - startMs) / 1_000).toFixed(2)} s: ${describe(planned)}`)
+    const beganAtMs = performance.now()
+    await (planned.kind === 'kill' ? kill(planned, stage) : disturb(planned, stage))
+    const overAtMs = performance.now()
+    await stage.relay.live(RECONNECT_DEADLINE_MS)
+    happened.push({ planned, beganAtMs, overAtMs, tunnelMs: performance.now() - overAtMs })
+    stage.log(`${((beganAtMs - startMs) / 1_000).toFixed(2)} s: ${describe(planned)}`)
   }
   return happened
 }
 
-async function kill(planned: Planned & { kind: 'kill' }, { world }: Stage): Promise<Happened> {
-  const beganAtMs = performance.now()
+async function kill({ downMs }: Planned & { kind: 'kill' }, { world }: Stage): Promise<void> {
   await world.killGateway('SIGKILL')
-  await pause(planned.downMs)
+  await pause(downMs)
   await world.startGateway()
-  return { planned, beganAtMs, overAtMs: performance.now() }
 }
 
-async function disturb(planned: Exclude<Planned, { kind: 'kill' }>, { relay }: Stage): Promise<Happened> {
-  const carried = await relay.live(RECONNECT_DEADLINE_MS) // a one-sided cut may have been noticed only now
-  const beganAtMs = performance.now()
+async function disturb(planned: Exclude<Planned, { kind: 'kill' }>, { relay }: Stage): Promise<void> {
+  const carried = await relay.live(RECONNECT_DEADLINE_MS) // it may have been lost by itself meanwhile
   switch (planned.kind) {
     case 'cut':
       carried.cut(planned.how)
@@ -68,5 +69,4 @@ async function disturb(planned: Exclude<Planned, { kind: 'kill' }>, { relay }: S
     default:
       planned satisfies never
   }
-  return { planned, beganAtMs, overAtMs: performance.now() }
 }

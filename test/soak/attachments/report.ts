@@ -16,9 +16,10 @@ export function formatReport(report: StormReport): string {
   return [
     '',
     `echo before: median ${baseline.medianMs.toFixed(1)} ms, p99 ${baseline.p99Ms.toFixed(1)} ms; back means p99 below ${baseline.limitMs.toFixed(0)} ms`,
-    ...disturbances.map(({ planned, recovery }, index) => {
+    '     what happened                                    tunnel    echo p99',
+    ...disturbances.map(({ planned, recovery, tunnelMs }, index) => {
       const miss = recovery.kind === 'never' || recovery.afterMs > RECOVERY_LIMIT_MS ? '  MISS' : ''
-      return `${String(index + 1).padStart(3)}  ${describe(planned).padEnd(48)} ${recovery.kind.padEnd(9)} ${(recovery.afterMs / 1000).toFixed(2)} s${miss}`
+      return `${String(index + 1).padStart(3)}  ${describe(planned).padEnd(48)} ${seconds(tunnelMs)}    ${recovery.kind.padEnd(9)} ${seconds(recovery.afterMs)}${miss}`
     }),
     '',
     `p99 back: median ${seconds(quantile(back, 0.5))}, p90 ${seconds(quantile(back, 0.9))}, most ${seconds(Math.max(...back))} (${back.length} measured, ${disturbances.length - back.length} overtaken or never)`,

@@ -25,6 +25,8 @@ export interface StormOptions extends PlanOptions {
   attachments: number
   /** Folder of the built programs. */
   dist?: string
+  warmUpMs?: number
+  calmMs?: number
   log(line: string): void
 }
 
@@ -38,7 +40,8 @@ export interface StormReport {
   dials: number
 }
 
-const WARM_UP_MS = 3_000
+/** The level before is that of the second half: a fleet that starts is louder than one that works. */
+const WARM_UP_MS = 10_000
 /** After the last disturbance, so that its end can be measured. */
 const CALM_MS = 8_000
 const END_MS = 90_000
@@ -66,10 +69,11 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     const fleet = await startFleet(stage, { attachments: options.attachments, content, runs, lastSeq })
     options.log(`${fleet.length} attachments are live`)
 
-    await pause(WARM_UP_MS)
-    const baseline = baselineOf(stage.echoes, performance.now() - WARM_UP_MS, performance.now())
+    const warmUpMs = options.warmUpMs ?? WARM_UP_MS
+    await pause(warmUpMs)
+    const baseline = baselineOf(stage.echoes, performance.now() - warmUpMs / 2, performance.now())
     const happened = await carryOut(plan, { world, relay, log: options.log })
-    await pause(CALM_MS)
+    await pause(options.calmMs ?? CALM_MS)
 
     ending.abort()
     const faults = await finish(world, stage, fleet, runs.started, options.log)

@@ -19,6 +19,8 @@ const RECONNECT_DEADLINE_MS = 40_000
 interface Stage {
   world: World
   relay: Relay
+  /** Starts some processes; does not wait for them. */
+  startProcesses(): void
   log(line: string): void
 }
 
@@ -37,13 +39,15 @@ export async function carryOut(plan: readonly Planned[], stage: Stage): Promise<
   return happened
 }
 
-async function kill({ downMs }: Planned & { kind: 'kill' }, { world }: Stage): Promise<void> {
+async function kill(planned: Planned & { kind: 'kill' }, { world, startProcesses }: Stage): Promise<void> {
+  startProcesses()
+  await pause(planned.afterStartMs)
   await world.killGateway('SIGKILL')
-  await pause(downMs)
+  await pause(planned.downMs)
   await world.startGateway()
 }
 
-async function disturb(planned: Exclude<Planned, { kind: 'kill' }>, { relay }: Stage): Promise<void> {
+async function disturb(planned: Exclude<Planned, { kind: 'kill' }>, { relay, startProcesses }: Stage): Promise<void> {
   const carried = await relay.live(RECONNECT_DEADLINE_MS) // it may have been lost by itself meanwhile
   switch (planned.kind) {
     case 'cut':
@@ -54,6 +58,11 @@ async function disturb(planned: Exclude<Planned, { kind: 'kill' }>, { relay }: S
       break
     case 'twice':
       relay.breakNextAfter(planned.bytes)
+      carried.cut('close')
+      break
+    case 'births':
+      startProcesses()
+      await pause(planned.afterStartMs)
       carried.cut('close')
       break
     case 'silence':

@@ -42,22 +42,36 @@ export const lines = (stage: Stage, name: string): Attachment =>
 export const binary = (stage: Stage, name: string): Attachment =>
   attachment(name, (isReady) => cat(stage, name, { argv: ['cat'] }, fired(stage.ending), 0, isReady))
 
-/** Processes of a few records each, one after another; each writes down that it ran. */
-export const churn = (stage: Stage, name: string, runs: { started: string[]; file: string }): Attachment =>
+/** What ran: each process says so once, in a file of the workspace. */
+export interface Runs {
+  started: string[]
+  file: string
+}
+
+/** Processes of a few records each, one after another. */
+export const churn = (stage: Stage, name: string, runs: Runs): Attachment =>
   attachment(name, async (isReady) => {
     const total: Tally = { checked: 0, resumed: 0 }
     for (let n = 1; !stage.ending.aborted; n++) {
-      const id = `${name.replaceAll(' ', '-')}-${n}`
-      const code = between(stage.random, 1, 99)
-      const argv = ['sh', '-c', `echo "$0" >> ${runs.file}; cat; exit ${code}`, id]
-      runs.started.push(id)
-      const until = new Promise<void>((resolve) => setTimeout(resolve, between(stage.random, 100, 3_000)))
-      const one = await cat(stage, `${name} process ${n}`, { argv }, until, code, isReady)
+      const one = await brief(stage, `${name} process ${n}`, runs, between(stage.random, 100, 3_000), isReady)
       total.checked += one.checked
       total.resumed += one.resumed
     }
     return total
   })
+
+/** One process, started so that its start is under way when something breaks. */
+export const birth = (stage: Stage, name: string, runs: Runs): Attachment =>
+  attachment(name, (isReady) => brief(stage, name, runs, 100, isReady))
+
+function brief(stage: Stage, name: string, runs: Runs, forMs: number, isReady: () => void): Promise<Tally> {
+  const code = between(stage.random, 1, 99)
+  const id = name.replaceAll(' ', '-')
+  runs.started.push(id)
+  const argv = ['sh', '-c', `echo "$0" >> ${runs.file}; cat; exit ${code}`, id]
+  const until = new Promise<void>((resolve) => setTimeout(resolve, forMs))
+  return cat({ ...stage, echoes: [] }, name, { argv }, until, code, isReady) // the first record waits for the start
+}
 
 /** Nothing comes back before the end: a checksum of everything that went in. */
 export const digest = (stage: Stage, name: string): Attachment =>

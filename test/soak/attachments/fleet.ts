@@ -1,7 +1,7 @@
 /** How many attachments of each kind, and starting them. */
 import { type Attachment, fired, type Stage } from './attachment.ts'
 import { follow, serverSentEvents } from './events.ts'
-import { binary, churn, digest, flood, lines } from './exec.ts'
+import { binary, churn, digest, flood, lines, type Runs } from './exec.ts'
 import { download, upload } from './files.ts'
 import { attachProgram, execProgram, logsProgram } from './programs.ts'
 
@@ -27,7 +27,7 @@ export interface FleetOptions {
   attachments: number
   /** What every download reads. */
   content: Buffer
-  runs: { started: string[]; file: string }
+  runs: Runs
   /** Events that the task has so far: some followers begin behind them. */
   lastSeq: number
 }

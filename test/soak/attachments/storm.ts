@@ -15,6 +15,7 @@ import { World } from '../../helpers/world.ts'
 import { type Attachment, messageOf, type Stage } from './attachment.ts'
 import { carryOut, type Happened } from './disturb.ts'
 import { checkEvents, TICKING } from './events.ts'
+import { birth, type Runs } from './exec.ts'
 import { DOWNLOADED, findLeftovers, putFile } from './files.ts'
 import { kindOf, outcomes, startFleet } from './fleet.ts'
 import { type Baseline, baselineOf, type Recovery, recoveryOf } from './recovery.ts'
@@ -46,7 +47,8 @@ const WARM_UP_MS = 10_000
 const CALM_MS = 8_000
 const END_MS = 90_000
 const DOWNLOAD_BYTES = 3 * 1024 * 1024
-const RUNS = 'runs'
+/** Processes that are started right before something breaks. */
+const BIRTHS = 8
 
 export async function runStorm(options: StormOptions): Promise<StormReport> {
   const plan = planStorm(options)
@@ -62,7 +64,7 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     const ending = new AbortController()
     setMaxListeners(0, ending.signal) // every attachment listens
     const stage = await prepare(world, options, ending.signal)
-    const runs = { started: [] as string[], file: RUNS }
+    const runs: Runs = { started: [], file: 'runs' }
     const content = bytesFrom(stage.random, DOWNLOAD_BYTES)
     await putFile(stage, DOWNLOADED, content)
     const { lastSeq } = await world.getTask(stage.taskId)
@@ -72,11 +74,15 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     const warmUpMs = options.warmUpMs ?? WARM_UP_MS
     await pause(warmUpMs)
     const baseline = baselineOf(stage.echoes, performance.now() - warmUpMs / 2, performance.now())
-    const happened = await carryOut(plan, { world, relay, log: options.log })
+    let born = 0
+    const startProcesses = () => {
+      for (let n = 0; n < BIRTHS; n++) fleet.push(birth(stage, `birth ${++born}`, runs))
+    }
+    const happened = await carryOut(plan, { world, relay, startProcesses, log: options.log })
     await pause(options.calmMs ?? CALM_MS)
 
     ending.abort()
-    const faults = await finish(world, stage, fleet, runs.started, options.log)
+    const faults = await finish(world, stage, fleet, runs, options.log)
     if (new URL(world.url).port !== String(gatewayPort)) faults.push('the gateway came back on another port')
     return {
       faults,
@@ -113,7 +119,7 @@ async function finish(
   world: World,
   stage: Stage,
   fleet: readonly Attachment[],
-  started: readonly string[],
+  runs: Runs,
   log: (line: string) => void,
 ): Promise<string[]> {
   const faults: string[] = []
@@ -123,7 +129,7 @@ async function finish(
   }
   await collect(fleet.filter(({ followsTask }) => followsTask !== true))
   log('all input has ended')
-  faults.push(...(await checkRuns(stage, started)))
+  faults.push(...(await checkRuns(stage, runs)))
   for (const name of await findLeftovers(stage)) faults.push(`a broken upload left ${name}`)
   await putFile(stage, 'finish', Buffer.from('finish'))
   const task = await world.ended(stage.taskId, END_MS)
@@ -134,9 +140,9 @@ async function finish(
   return faults
 }
 
-/** Every process that a churn started has run exactly once, however often its start was repeated. */
-async function checkRuns({ client, taskId }: Stage, started: readonly string[]): Promise<string[]> {
-  const text = await (await client.raw(routes.getFile, { params: { taskId, rest: RUNS } })).text()
+/** Every process that says so has run exactly once, however often its start was repeated. */
+async function checkRuns({ client, taskId }: Stage, { started, file }: Runs): Promise<string[]> {
+  const text = await (await client.raw(routes.getFile, { params: { taskId, rest: file } })).text()
   const ran = new Map<string, number>()
   for (const id of text.split('\n').slice(0, -1)) ran.set(id, (ran.get(id) ?? 0) + 1)
   return [...new Set([...started, ...ran.keys()])].flatMap((id) =>

@@ -59,6 +59,7 @@ export async function redial(stage: Stage): Promise<Table> {
     await sleep(AWAY_MS)
     await gateway.start()
     const listensAt = performance.now()
+    await gateway.probe.call('eventLoop', undefined) // loading the program is not the storm
     const { online } = await agents.worker.call('whenOnline', { count, timeoutMs: BACK_TIMEOUT_MS })
     const backAt = performance.now()
     await sleep(AFTER_MS)

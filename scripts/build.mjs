@@ -21,6 +21,8 @@ const shared = {
   legalComments: 'external',
   logLevel: 'warning',
 }
+// What `ws` would take from a native package if it were there: masking, in words instead of bytes.
+const tunnelled = { ...shared, alias: { bufferutil: './tunnel/mask.ts' } }
 // Some CommonJS dependencies call require() for Node's own modules.
 const require = { js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url);" }
 
@@ -32,8 +34,8 @@ await build({
   chunkNames: 'chunks/[name]-[hash]',
   banner: require,
 })
-await build({ ...shared, entryPoints: { gateway: 'gateway/main.ts' }, banner: require })
-await build({ ...shared, entryPoints: { agent: 'agent/main.ts' }, banner: require })
+await build({ ...tunnelled, entryPoints: { gateway: 'gateway/main.ts' }, banner: require })
+await build({ ...tunnelled, entryPoints: { agent: 'agent/main.ts' }, banner: require })
 if (process.argv.includes('--demo')) await build({ ...shared, entryPoints: { demo: 'demo/main.ts' }, banner: require })
 if (process.argv.includes('--soak'))
   await build({

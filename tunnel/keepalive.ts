@@ -1,7 +1,7 @@
 // Finds a peer that is gone although nothing said so (cable pulled, laptop asleep, a relay gone silent): after `pingAfterMs`
 // without a byte a ping is sent, again each time that much passes, and after `deadAfterMs` the connection is dead. Any byte
 // counts as life. The pings also keep middle boxes from cutting idle connections (60 s at ALB and nginx), and tell the
-// round trip: one at the start, while the way is empty, and then at least every `measureEveryMs`, also on a busy tunnel.
+// round trip, at least every `measureEveryMs`, also on a busy tunnel.
 
 import type { Clock, Timer } from './clock.ts'
 
@@ -33,8 +33,8 @@ export class Keepalive {
   start(): void {
     this.stop()
     this.#lastByteAt = this.#options.clock.now()
+    this.#lastPingAt = this.#lastByteAt
     this.#arm(this.#options.pingAfterMs)
-    if (this.#options.measureEveryMs > 0) this.#ping(this.#lastByteAt)
   }
 
   /** Bytes arrived. */

@@ -8,9 +8,9 @@ import { MAX_UINT32 } from './frame.ts'
 const SMOOTHING = 1 / 8
 
 /** The shortest round trip of about this long counts: the way may become longer. */
-const LEAST_OF_MS = 10_000
+const LEAST_OF_MS = 300_000
 /** Of fewer measurements the shortest says little: the first one meets a process that is just starting. */
-const ENOUGH_SAMPLES = 3
+export const ENOUGH_SAMPLES = 3
 
 interface PendingPing {
   readonly sentAt: number

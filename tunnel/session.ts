@@ -10,17 +10,13 @@ import { Attachment } from './attachment.ts'
 import { FrameDecoder, type FrameSink } from './decoder.ts'
 import { protocolError, TunnelError } from './errors.ts'
 import { Flag, type FrameHeader, FrameType, GoAwayCode } from './frame.ts'
-import { Keepalive } from './keepalive.ts'
+import { Heartbeat } from './heartbeat.ts'
 import type { TunnelSettings } from './options.ts'
-import { Pings } from './pings.ts'
 import { Sender } from './sender.ts'
 import type { StreamLink, TunnelStream } from './stream.ts'
 import { StreamTable } from './stream-table.ts'
 import type { Transport, TransportEnd } from './transport.ts'
 import type { CloseReason, Tunnel, TunnelStats } from './types.ts'
-
-/** While windows may have to grow the round trip is measured this often. */
-const MEASURE_WHEN_BUSY_MS = 250
 
 export class Session implements Tunnel, FrameSink, StreamLink {
   readonly closed: Promise<CloseReason>
@@ -29,14 +25,12 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   readonly #transport: Transport
   readonly #settings: TunnelSettings
   readonly #decoder = new FrameDecoder(this)
-  readonly #keepalive: Keepalive | undefined
-  readonly #pings: Pings
+  readonly #heartbeat: Heartbeat
   readonly #sender: Sender
   readonly #streams: StreamTable
   readonly #attachment: Attachment
   readonly #acceptDeadline: AcceptDeadline
   #resets = 0
-  #measuredAt = Number.NEGATIVE_INFINITY
   #handler: ((stream: TunnelStream) => void) | undefined
   readonly #waitingForHandler = new Set<TunnelStream>()
   /** The frame being received and its stream; no stream means that its payload is dropped. */
@@ -52,25 +46,25 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     this.#transport = transport
     this.#settings = settings
     this.#sender = new Sender(transport)
-    this.#pings = new Pings(settings.pingTimeoutMs, settings.clock)
-    this.#streams = new StreamTable(settings, this, {
-      now: () => settings.clock.now(),
-      roundTripMs: () => this.#roundTripMs(),
+    this.#heartbeat = new Heartbeat(settings, {
+      sendPing: (value) => this.#sendControl(FrameType.ping, Flag.syn, 0, value),
+      onSilence: (silentMs) => this.#silent(silentMs),
     })
+    this.#streams = new StreamTable(settings, this, this.#heartbeat)
     this.#acceptDeadline = new AcceptDeadline(settings.acceptTimeoutMs, settings.clock)
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve
     })
     this.#attachment = new Attachment(transport.resumption?.isAttached ?? true, settings.clock)
-    this.#keepalive = settings.pingAfterMs > 0 ? this.#startKeepalive() : undefined
     transport.start({
       onBytes: (bytes) => this.#receive(bytes),
       onDrain: () => this.#sender.drained(),
       onClose: (end) => this.#transportEnded(end),
       onAttach: () => this.#attached(),
       onDetach: () => this.#detached(),
-      onLife: () => this.#keepalive?.touch(),
+      onLife: () => this.#heartbeat.touch(),
     })
+    if (this.isAttached) this.#heartbeat.begin()
   }
 
   // --- Tunnel ---
@@ -98,7 +92,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
 
   async ping(): Promise<number> {
     if (this.#closeReason !== undefined) throw closedError(this.#closeReason)
-    return this.#pings.ping((value) => this.#sendControl(FrameType.ping, Flag.syn, 0, value))
+    return this.#heartbeat.ping()
   }
 
   goAway(): void {
@@ -127,7 +121,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   stats(): TunnelStats {
     const { bytesSent, bytesReceived, streams, isAttached } = this
     const { bytesInFlight = 0, resumes = 0 } = this.#transport.resumption ?? {}
-    const rttMs = this.#pings.smoothedMs
+    const rttMs = this.#heartbeat.smoothedMs
     return { rttMs, bytesSent, bytesReceived, bytesInFlight, streams, resumes, resets: this.#resets, isAttached }
   }
 
@@ -198,7 +192,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   #receive(bytes: Buffer): void {
     if (this.isClosed) return
     this.bytesReceived += bytes.length
-    this.#keepalive?.touch()
+    this.#heartbeat.touch()
     try {
       this.#decoder.decode(bytes)
     } catch (error) {
@@ -251,7 +245,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   #pingFrame({ flags, length, streamId }: FrameHeader): void {
     if (streamId !== 0) throw protocolError(`ping on stream ${streamId}, it belongs on stream 0`)
     if (flags & Flag.syn) this.#sendControl(FrameType.ping, Flag.ack, 0, length)
-    else if (flags & Flag.ack) this.#pings.answered(length)
+    else if (flags & Flag.ack) this.#heartbeat.answered(length)
   }
 
   #goAwayFrame({ length, streamId }: FrameHeader): void {
@@ -284,30 +278,16 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     }
   }
 
-  /** Asked for by windows that may have to grow, so it is measured when it matters. */
-  #roundTripMs(): number | undefined {
-    const now = this.#settings.clock.now()
-    if (now - this.#measuredAt >= MEASURE_WHEN_BUSY_MS || this.#pings.leastMs === undefined) this.#measure(now)
-    return this.#pings.leastMs
-  }
-
-  #measure(now: number): void {
-    if (this.#pings.pending > 0) return
-    this.#measuredAt = now
-    void this.ping().catch(() => {}) // the answer's time is all that matters
-  }
-
   // --- the connection below ---
 
   #attached(): void {
-    this.#pings.forgetTimes() // an outage is no round trip
     this.#acceptDeadline.restart()
-    this.#keepalive?.start()
     this.#attachment.set(true)
+    this.#heartbeat.begin()
   }
 
   #detached(): void {
-    this.#keepalive?.stop()
+    this.#heartbeat.pause()
     this.#attachment.set(false)
   }
 
@@ -347,32 +327,14 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     const goAway = { type: FrameType.goAway, flags: 0, streamId: 0 }
     this.#sender.stop(goAwayCode === undefined ? undefined : { ...goAway, length: goAwayCode })
     this.#decoder.stop()
-    this.#keepalive?.stop()
     this.#attachment.end()
     this.#acceptDeadline.stop()
     const error = closedError(reason)
-    this.#pings.rejectAll(error)
+    this.#heartbeat.end(error)
     for (const stream of this.#streams.all()) stream.tunnelClosed(error)
     if (reason.kind === 'silence') this.#transport.destroy(reason.message)
     this.#transportClosed = this.#transport.close(reason.message)
     this.#resolveClosed(reason)
-  }
-
-  // --- helpers ---
-
-  #startKeepalive(): Keepalive {
-    const { pingAfterMs, deadAfterMs, measureEveryMs, clock } = this.#settings
-    const keepalive = new Keepalive({
-      pingAfterMs,
-      deadAfterMs,
-      measureEveryMs,
-      clock,
-      // The answer counts as a byte, and tells the round trip.
-      sendPing: () => void this.ping().catch(() => {}),
-      onDead: (silentMs) => this.#silent(silentMs),
-    })
-    if (this.isAttached) keepalive.start()
-    return keepalive
   }
 }
 

@@ -22,7 +22,7 @@ test(
     expect(report.faults).toEqual([])
     expect(report.disturbances).toHaveLength(12) // with the stall
     for (const [kind, { checked }] of Object.entries(report.tallies)) expect(checked, kind).toBeGreaterThan(0)
-    const exec = ['lines', 'binary', 'digest', 'flood'].map((kind) => report.tallies[kind]?.resumed ?? 0)
+    const exec = ['lines', 'binary', 'digest', 'flood'].map((kind) => report.tallies[kind]?.retries ?? 0)
     expect(Math.min(...exec), 'connections that were lost').toBeGreaterThan(0)
   },
   TIMEOUT_MS,

@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { onTestFinished } from 'vitest'
 import { createLogger } from '../../gateway/log.ts'
 import { type GatewayOptions, startGateway } from '../../gateway/server.ts'
@@ -103,22 +104,31 @@ export interface DialAs {
 /** Answers a request of the gateway and returns true, or leaves it to `politely`. */
 export type Serve = (request: IncomingMessage, response: ServerResponse) => boolean
 
+/** What an agent says of itself when it dials. */
+export const dialHeaders = ({ headers, ...who }: DialAs): Record<string, string> => ({
+  authorization: `Bearer ${who.credential}`,
+  [DIAL_HEADERS.taskId]: who.taskId,
+  [DIAL_HEADERS.launchId]: who.launchId,
+  ...(who.joinCode !== undefined && { [DIAL_HEADERS.joinCode]: who.joinCode }),
+  ...headers,
+})
+
 /** Dials as an agent would. Rejects with UpgradeRefused when the gateway says no. */
-export async function dialAs(gateway: { url: string }, { headers, ...who }: DialAs, serve?: Serve): Promise<Tunnel> {
+export async function dialAs(
+  gateway: { url: string },
+  who: DialAs,
+  serve?: Serve,
+  onUpgrade?: (request: IncomingMessage, stream: Duplex) => void,
+): Promise<Tunnel> {
   const { transport } = await connectWebSocket(`${gateway.url.replace('http', 'ws')}/v1/tunnel`, {
     signal: AbortSignal.timeout(10_000),
-    headers: {
-      authorization: `Bearer ${who.credential}`,
-      [DIAL_HEADERS.taskId]: who.taskId,
-      [DIAL_HEADERS.launchId]: who.launchId,
-      ...(who.joinCode !== undefined && { [DIAL_HEADERS.joinCode]: who.joinCode }),
-      ...headers,
-    },
+    headers: dialHeaders(who),
   })
   const tunnel = createTunnel(transport, { side: 'client', ...OWN_PEER })
   const server = createServer((request, response) => {
     if (serve?.(request, response) !== true) politely(request, response)
   })
+  if (onUpgrade !== undefined) server.on('upgrade', onUpgrade)
   serveStreams(tunnel, server)
   onTestFinished(async () => {
     await tunnel.close('the test is over')

@@ -22,7 +22,7 @@ export interface Tally {
   /** Bytes or events that were compared and right. */
   checked: number
   /** Connections lost and taken up again. */
-  resumed: number
+  retries: number
 }
 
 export interface Attachment {

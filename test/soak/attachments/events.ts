@@ -20,7 +20,7 @@ export const follow = (stage: Stage, name: string, since: number): Attachment =>
       check(event)
       isReady()
     }
-    return { checked: check.count(), resumed: 0 }
+    return { checked: check.count(), retries: 0 }
   }),
   followsTask: true,
 })
@@ -28,7 +28,7 @@ export const follow = (stage: Stage, name: string, since: number): Attachment =>
 export const serverSentEvents = (stage: Stage, name: string): Attachment => ({
   ...attachment(name, async (isReady) => {
     const check = checkEvents(name, 0)
-    const tally: Tally = { checked: 0, resumed: 0 }
+    const tally: Tally = { checked: 0, retries: 0 }
     for (;;) {
       try {
         for await (const event of readEvents(stage, check.count())) {
@@ -39,7 +39,7 @@ export const serverSentEvents = (stage: Stage, name: string): Attachment => ({
       } catch (error) {
         if (error instanceof Fault) throw error
       }
-      tally.resumed++
+      tally.retries++
       await pause(100 + stage.random() * 400)
     }
   }),

@@ -51,11 +51,11 @@ export interface Runs {
 /** Processes of a few records each, one after another. */
 export const churn = (stage: Stage, name: string, runs: Runs): Attachment =>
   attachment(name, async (isReady) => {
-    const total: Tally = { checked: 0, resumed: 0 }
+    const total: Tally = { checked: 0, retries: 0 }
     for (let n = 1; !stage.ending.aborted; n++) {
       const one = await brief(stage, `${name} process ${n}`, runs, between(stage.random, 100, 3_000), isReady)
       total.checked += one.checked
-      total.resumed += one.resumed
+      total.retries += one.retries
     }
     return total
   })
@@ -119,7 +119,7 @@ export const flood = (stage: Stage, name: string): Attachment =>
     const started = start(stage, { argv: ['seq', '1', '1000000000'] }, { stdout: reader, stderr: sink() })
     void fired(stage.ending).then(() => started.attached.signal('SIGTERM'))
     expectExit(name, await started.attached.exit, { code: null, signal: 'SIGTERM' })
-    return { checked: stdout.received, resumed: started.resumed() }
+    return { checked: stdout.received, retries: started.retries() }
   })
 
 function cat(
@@ -161,7 +161,7 @@ async function converse(
   { until, exit, record, beforeEnd }: Conversation,
 ): Promise<Tally> {
   const stdin = new Readable({ read() {} })
-  const { attached, resumed } = start(
+  const { attached, retries } = start(
     stage,
     { ...spec, stdin: true },
     { stdout: checked(channels.stdout), stderr: checked(channels.stderr) },
@@ -185,7 +185,7 @@ async function converse(
     await Promise.race([end, Promise.reject(new Fault(`${spec.argv.join(' ')} exited before its input had ended`))])
     for (const channel of [channels.stdout, channels.stderr]) channel.end()
     expectExit(spec.argv.join(' '), got, exit)
-    return { checked: channels.stdout.received + channels.stderr.received, resumed: resumed() }
+    return { checked: channels.stdout.received + channels.stderr.received, retries: retries() }
   } finally {
     clearInterval(timer)
   }
@@ -196,8 +196,8 @@ function start(
   spec: ProcessSpecInput,
   outputs: { stdout: Writable; stderr: Writable },
   stdin?: Readable,
-): { attached: Attached; resumed: () => number } {
-  let resumed = 0
+): { attached: Attached; retries: () => number } {
+  let retries = 0
   let fault: Fault | undefined
   const leaving = new AbortController()
   const fail = (message: string) => {
@@ -211,12 +211,12 @@ function start(
     connect: (point) => ({ url: base + attachPath(point, spec), headers: stage.client.headers }),
     signal: leaving.signal,
     onReconnect: () => {
-      resumed++
+      retries++
     },
     onGap: ({ channel, from, to }) => fail(`${spec.argv.join(' ')}: a gap in ${channel}, ${from} to ${to}`),
     onError: ({ message }) => fail(`${spec.argv.join(' ')}: the agent says: ${message}`),
   })
-  return { attached, resumed: () => resumed }
+  return { attached, retries: () => retries }
 }
 
 const checked = (expected: Expected): Writable =>

@@ -21,7 +21,7 @@ const LEFTOVER_MS = 25_000
 /** One file, again and again, at a steady pace. */
 export const download = (stage: Stage, name: string, content: Buffer): Attachment =>
   attachment(name, async (isReady) => {
-    const tally: Tally = { checked: 0, resumed: 0 }
+    const tally: Tally = { checked: 0, retries: 0 }
     while (!stage.ending.aborted)
       await readWhole(stage, DOWNLOADED, tally, (at, bytes) => {
         isReady()
@@ -38,7 +38,7 @@ export const download = (stage: Stage, name: string, content: Buffer): Attachmen
 /** Versions of one file, each only in the place of the one before. */
 export const upload = (stage: Stage, name: string): Attachment =>
   attachment(name, async (isReady) => {
-    const tally: Tally = { checked: 0, resumed: 0 }
+    const tally: Tally = { checked: 0, retries: 0 }
     const path = `${UPLOADS}/${name.replaceAll(' ', '-')}`
     let before: Version | undefined
     for (let n = 1; !stage.ending.aborted; n++) {
@@ -97,7 +97,7 @@ async function put(
       }
     },
     async () => {
-      tally.resumed++
+      tally.retries++
       await checkVersion(stage, path, before === undefined ? [version] : [before, version], before === undefined, tally)
     },
   )
@@ -173,7 +173,7 @@ async function readWhole(
       if (at !== size) throw new Fault(`${path}: the answer ended at ${at} of ${size} bytes as if it were whole`)
     },
     () => {
-      tally.resumed++
+      tally.retries++
     },
   )
   return { size: at, etag }

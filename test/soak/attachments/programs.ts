@@ -33,7 +33,7 @@ export const execProgram = (stage: Stage, name: string): Attachment =>
     })
     await program.exits(7).finally(() => clearInterval(timer))
     expected.end()
-    return { checked: expected.received, resumed: 0 }
+    return { checked: expected.received, retries: 0 }
   })
 
 /** `rclaude attach TASK/PROCESS`: a detached process that counts until a file appears. */
@@ -60,7 +60,7 @@ export const attachProgram = (stage: Stage, name: string): Attachment =>
     const expected = `${Array.from({ length: lines }, (_, n) => `count ${n + 1}\n`).join('')}end\n`
     if (lines < 1 || text !== expected)
       throw new Fault(`${name}: its output is not 1 to ${lines} and "end": ${text.slice(-200)}`)
-    return { checked: text.length, resumed: 0 }
+    return { checked: text.length, retries: 0 }
   })
 
 /** `rclaude logs -f`: every event, to the end of the task. */
@@ -75,7 +75,7 @@ export const logsProgram = (stage: Stage, name: string): Attachment => ({
       isReady()
     })
     await program.exits(0)
-    return { checked: check.count(), resumed: 0 }
+    return { checked: check.count(), retries: 0 }
   }),
   followsTask: true,
 })

@@ -49,7 +49,7 @@ export function recoveryOf(
   return { kind: untilMs === undefined ? 'never' : 'overtaken', afterMs: lastMs - overAtMs }
 }
 
-const within = (echoes: readonly Echo[], fromMs: number, toMs: number): number[] =>
+export const within = (echoes: readonly Echo[], fromMs: number, toMs: number): number[] =>
   echoes.flatMap(({ sentAtMs, tookMs }) => (sentAtMs >= fromMs && sentAtMs < toMs ? [tookMs] : []))
 
 /** The nearest rank. */

@@ -11,24 +11,25 @@ export const tooSlow = ({ disturbances }: StormReport) =>
   disturbances.filter(({ recovery }) => recovery.kind === 'never' || recovery.afterMs > RECOVERY_LIMIT_MS)
 
 export function formatReport(report: StormReport): string {
-  const { baseline, disturbances, faults, tallies } = report
+  const { baseline, machine, disturbances, faults, tallies } = report
   const back = disturbances.flatMap(({ recovery }) => (recovery.kind === 'back' ? [recovery.afterMs] : []))
   return [
     '',
     `echo before: median ${baseline.medianMs.toFixed(1)} ms, p99 ${baseline.p99Ms.toFixed(1)} ms; back means p99 below ${baseline.limitMs.toFixed(0)} ms`,
-    '     what happened                                    tunnel    echo p99',
-    ...disturbances.map(({ planned, recovery, tunnelMs }, index) => {
+    `without the product (a pipe to a shell): median ${machine.medianMs.toFixed(1)} ms, p99 ${machine.p99Ms.toFixed(1)} ms; "machine" is its slowest meanwhile`,
+    '     what happened                                    tunnel    machine   echo p99',
+    ...disturbances.map(({ planned, recovery, tunnelMs, machineMs }, index) => {
       const miss = recovery.kind === 'never' || recovery.afterMs > RECOVERY_LIMIT_MS ? '  MISS' : ''
-      return `${String(index + 1).padStart(3)}  ${describe(planned).padEnd(48)} ${seconds(tunnelMs)}    ${recovery.kind.padEnd(9)} ${seconds(recovery.afterMs)}${miss}`
+      return `${String(index + 1).padStart(3)}  ${describe(planned).padEnd(48)} ${seconds(tunnelMs)}    ${seconds(machineMs)}    ${recovery.kind.padEnd(9)} ${seconds(recovery.afterMs)}${miss}`
     }),
     '',
     `p99 back: median ${seconds(quantile(back, 0.5))}, p90 ${seconds(quantile(back, 0.9))}, most ${seconds(Math.max(...back))} (${back.length} measured, ${disturbances.length - back.length} overtaken or never)`,
     `the agent dialled ${report.dials} times`,
     '',
-    'kind              count      checked   resumed',
+    'kind              count      checked   retries',
     ...Object.entries(tallies).map(
-      ([kind, { count, checked, resumed }]) =>
-        `${kind.padEnd(16)}  ${String(count).padStart(5)} ${String(checked).padStart(12)} ${String(resumed).padStart(9)}`,
+      ([kind, { count, checked, retries }]) =>
+        `${kind.padEnd(16)}  ${String(count).padStart(5)} ${String(checked).padStart(12)} ${String(retries).padStart(9)}`,
     ),
     '',
     faults.length === 0 ? 'no byte lost, none repeated, all exit codes right' : `${faults.length} FAULTS`,

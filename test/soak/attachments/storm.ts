@@ -13,12 +13,13 @@ import { eventually } from '../../helpers/eventually.ts'
 import { bytesFrom, randomFrom } from '../../helpers/random.ts'
 import { World } from '../../helpers/world.ts'
 import { type Attachment, messageOf, type Stage } from './attachment.ts'
+import { startControl } from './control.ts'
 import { carryOut, type Happened } from './disturb.ts'
 import { checkEvents, TICKING } from './events.ts'
 import { birth, type Runs } from './exec.ts'
 import { DOWNLOADED, findLeftovers, putFile } from './files.ts'
 import { kindOf, outcomes, startFleet } from './fleet.ts'
-import { type Baseline, baselineOf, type Recovery, recoveryOf } from './recovery.ts'
+import { type Baseline, baselineOf, type Recovery, recoveryOf, within } from './recovery.ts'
 import { startRelay } from './relay.ts'
 import { describe, type PlanOptions, planStorm } from './schedule.ts'
 
@@ -35,9 +36,12 @@ export interface StormReport {
   /** What the product did wrong; empty is what we want. */
   faults: string[]
   baseline: Baseline
-  disturbances: Array<Happened & { recovery: Recovery }>
+  /** `machineMs`: the slowest echo without the product, from the disturbance's end until all was as before. */
+  disturbances: Array<Happened & { recovery: Recovery; machineMs: number }>
+  /** Echoes without the product, before. */
+  machine: Baseline
   /** By kind of attachment: how many, what was compared, how often they lost their connection. */
-  tallies: Record<string, { count: number; checked: number; resumed: number }>
+  tallies: Record<string, { count: number; checked: number; retries: number }>
   dials: number
 }
 
@@ -56,13 +60,14 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
   const world = new World()
   if (options.dist !== undefined) world.dist = options.dist
   let gatewayPort = 0
+  const ending = new AbortController()
+  setMaxListeners(0, ending.signal) // every attachment listens
   const relay = await startRelay(() => gatewayPort)
+  const control = startControl()
   world.settings.RCLAUDE_AGENT_URL = `http://127.0.0.1:${relay.port}`
   try {
     await world.startGateway()
     gatewayPort = Number(new URL(world.url).port)
-    const ending = new AbortController()
-    setMaxListeners(0, ending.signal) // every attachment listens
     const stage = await prepare(world, options, ending.signal)
     const runs: Runs = { started: [], file: 'runs' }
     const content = bytesFrom(stage.random, DOWNLOAD_BYTES)
@@ -73,7 +78,8 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
 
     const warmUpMs = options.warmUpMs ?? WARM_UP_MS
     await pause(warmUpMs)
-    const baseline = baselineOf(stage.echoes, performance.now() - warmUpMs / 2, performance.now())
+    const calm = [performance.now() - warmUpMs / 2, performance.now()] as const
+    const baseline = baselineOf(stage.echoes, ...calm)
     let born = 0
     const startProcesses = () => {
       for (let n = 0; n < BIRTHS; n++) fleet.push(birth(stage, `birth ${++born}`, runs))
@@ -87,18 +93,23 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     return {
       faults,
       baseline,
-      disturbances: happened.map((one, index) => ({
-        ...one,
-        recovery: recoveryOf(stage.echoes, {
-          overAtMs: one.overAtMs,
-          untilMs: happened[index + 1]?.beganAtMs,
-          limitMs: baseline.limitMs,
-        }),
-      })),
+      machine: baselineOf(control.echoes, ...calm),
+      disturbances: happened.map((one, index) => {
+        const { overAtMs } = one
+        const untilMs = happened[index + 1]?.beganAtMs
+        const recovery = recoveryOf(stage.echoes, { overAtMs, untilMs, limitMs: baseline.limitMs })
+        const machineMs = Math.max(0, ...within(control.echoes, overAtMs, overAtMs + recovery.afterMs))
+        return { ...one, recovery, machineMs }
+      }),
       tallies: await tally(fleet),
       dials: relay.count,
     }
+  } catch (error) {
+    options.log(`the storm broke off: ${messageOf(error)}`) // what closing finds would hide it
+    throw error
   } finally {
+    ending.abort()
+    await control.stop()
     await world.close().finally(() => relay.close())
   }
 }
@@ -165,14 +176,14 @@ async function tally(fleet: readonly Attachment[]): Promise<StormReport['tallies
   const tallies: StormReport['tallies'] = {}
   for (const { name, done } of fleet) {
     const kind = kindOf(name)
-    tallies[kind] ??= { count: 0, checked: 0, resumed: 0 }
+    tallies[kind] ??= { count: 0, checked: 0, retries: 0 }
     const one = tallies[kind]
-    const { checked, resumed } = await Promise.race([done.catch(() => undefined), pause(0)]).then(
-      (result) => result ?? { checked: 0, resumed: 0 },
+    const { checked, retries } = await Promise.race([done.catch(() => undefined), pause(0)]).then(
+      (result) => result ?? { checked: 0, retries: 0 },
     )
     one.count++
     one.checked += checked
-    one.resumed += resumed
+    one.retries += retries
   }
   return tallies
 }

@@ -115,7 +115,7 @@ describe('flow control', () => {
     send({ type: FrameType.windowUpdate, streamId: stream.id, length: 200 * KIB })
     await eventually('the rest', () => data() === 200 * KIB)
     const longest = Math.max(...frames.filter((frame) => frame.type === FrameType.data).map((frame) => frame.length))
-    expect(longest).toBe(64 * KIB) // it is alone
+    expect(longest).toBe(16 * KIB)
   })
 
   it('lets windows grow within what all streams of the tunnel share, and no further', () => {

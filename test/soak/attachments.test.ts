@@ -81,12 +81,18 @@ describe('recovery', () => {
 
   test('is counted from the end of the disturbance to the first record that need not wait', () => {
     const all = echoes(3_000, 5_000)
-    const { limitMs } = baselineOf(all, 0, 3_000)
+    const { limitMs } = baselineOf(all, { fromMs: 0, toMs: 3_000 })
     expect(limitMs).toBe(100)
     const recovery = recoveryOf(all, { overAtMs: 3_000, untilMs: undefined, limitMs })
     expect(recovery.kind).toBe('back')
     expect(recovery.afterMs).toBeGreaterThan(2_000 - limitMs - 50)
     expect(recovery.afterMs).toBeLessThanOrEqual(2_000)
+  })
+
+  test('is not made to look good by a machine that was busy before the storm', () => {
+    const all = echoes(0, 3_000)
+    expect(baselineOf(all, { fromMs: 0, toMs: 3_000 }).limitMs).toBe(100)
+    expect(() => baselineOf([], { fromMs: 0, toMs: 3_000 })).toThrow('no echo')
   })
 
   test('that was not seen before the next disturbance is overtaken, and without one it never came', () => {

@@ -15,7 +15,7 @@ import { Expected, Fault } from './expected.ts'
 const PERIOD_MS = 200
 /** Input that waits for a connection; beyond this the writer pauses, as a full pipe would make it. */
 const MAX_WAITING_BYTES = 512 * 1024
-const FLOOD_BYTES_PER_SECOND = 512 * 1024
+const FLOOD_BYTES_PER_SECOND = 128 * 1024
 
 /** Lines, echoed with brackets on stdout and as they are on stderr. */
 export const lines = (stage: Stage, name: string): Attachment =>

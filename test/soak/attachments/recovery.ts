@@ -25,11 +25,28 @@ const STEP_MS = 25
 const NOISE_MS = 100
 const TIMES_MEDIAN = 4
 
-export function baselineOf(echoes: readonly Echo[], fromMs: number, toMs: number): Baseline {
-  const times = within(echoes, fromMs, toMs)
+/**
+ * The level before the storm, over `calm`. A machine that was busy just then would make any recovery look good, so a
+ * lower median over the whole run, of which outages are a small part, counts instead.
+ */
+export function baselineOf(echoes: readonly Echo[], calm: { fromMs: number; toMs: number }): Baseline {
+  const times = within(echoes, calm.fromMs, calm.toMs)
   if (times.length === 0) throw new Error('no echo came back before the storm')
-  const medianMs = quantile(times, 0.5)
+  const wholeRun = echoes.map(({ tookMs }) => tookMs)
+  const medianMs = Math.min(quantile(times, 0.5), quantile(wholeRun, 0.5))
   return { medianMs, p99Ms: quantile(times, 0.99), limitMs: Math.max(NOISE_MS, TIMES_MEDIAN * medianMs) }
+}
+
+/** The median of each `stepMs` of the run, one after another. */
+export function levels(echoes: readonly Echo[], stepMs: number): number[] {
+  const steps: number[][] = []
+  const startMs = echoes.reduce((first, { sentAtMs }) => Math.min(first, sentAtMs), Number.POSITIVE_INFINITY)
+  for (const { sentAtMs, tookMs } of echoes) {
+    const step = Math.floor((sentAtMs - startMs) / stepMs)
+    steps[step] ??= []
+    steps[step].push(tookMs)
+  }
+  return steps.map((times) => quantile(times, 0.5))
 }
 
 /**
@@ -49,7 +66,7 @@ export function recoveryOf(
   return { kind: untilMs === undefined ? 'never' : 'overtaken', afterMs: lastMs - overAtMs }
 }
 
-export const within = (echoes: readonly Echo[], fromMs: number, toMs: number): number[] =>
+const within = (echoes: readonly Echo[], fromMs: number, toMs: number): number[] =>
   echoes.flatMap(({ sentAtMs, tookMs }) => (sentAtMs >= fromMs && sentAtMs < toMs ? [tookMs] : []))
 
 /** The nearest rank. */

@@ -9,17 +9,18 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { routes } from '../../../protocol/routes.ts'
+import type { Task } from '../../../protocol/task.ts'
 import { eventually } from '../../helpers/eventually.ts'
 import { bytesFrom, randomFrom } from '../../helpers/random.ts'
 import { World } from '../../helpers/world.ts'
 import { type Attachment, messageOf, type Stage } from './attachment.ts'
-import { startControl } from './control.ts'
+import { type CpuShare, type CpuWatch, watchCpu } from './cpu.ts'
 import { carryOut, type Happened } from './disturb.ts'
 import { checkEvents, TICKING } from './events.ts'
 import { birth, type Runs } from './exec.ts'
 import { DOWNLOADED, findLeftovers, putFile } from './files.ts'
 import { kindOf, outcomes, startFleet } from './fleet.ts'
-import { type Baseline, baselineOf, type Recovery, recoveryOf, within } from './recovery.ts'
+import { type Baseline, baselineOf, levels, type Recovery, recoveryOf } from './recovery.ts'
 import { startRelay } from './relay.ts'
 import { describe, type PlanOptions, planStorm } from './schedule.ts'
 
@@ -36,10 +37,11 @@ export interface StormReport {
   /** What the product did wrong; empty is what we want. */
   faults: string[]
   baseline: Baseline
-  /** `machineMs`: the slowest echo without the product, from the disturbance's end until all was as before. */
-  disturbances: Array<Happened & { recovery: Recovery; machineMs: number }>
-  /** Echoes without the product, before. */
-  machine: Baseline
+  /** `starved`: who waited most for a processor while it was mended. */
+  disturbances: Array<Happened & { recovery: Recovery; starved: CpuShare | undefined }>
+  /** Medians over the run, ms. */
+  levels: number[]
+  cpu: CpuShare[]
   /** By kind of attachment: how many, what was compared, how often they lost their connection. */
   tallies: Record<string, { count: number; checked: number; retries: number }>
   dials: number
@@ -49,8 +51,10 @@ export interface StormReport {
 const WARM_UP_MS = 10_000
 /** After the last disturbance, so that its end can be measured. */
 const CALM_MS = 8_000
+/** The run's levels are shown for so much time each. */
+export const LEVEL_MS = 10_000
 const END_MS = 90_000
-const DOWNLOAD_BYTES = 3 * 1024 * 1024
+const DOWNLOAD_BYTES = 1024 * 1024
 /** Processes that are started right before something breaks. */
 const BIRTHS = 8
 
@@ -63,12 +67,15 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
   const ending = new AbortController()
   setMaxListeners(0, ending.signal) // every attachment listens
   const relay = await startRelay(() => gatewayPort)
-  const control = startControl()
   world.settings.RCLAUDE_AGENT_URL = `http://127.0.0.1:${relay.port}`
+  let cpu: CpuWatch | undefined
   try {
     await world.startGateway()
     gatewayPort = Number(new URL(world.url).port)
     const stage = await prepare(world, options, ending.signal)
+    const agent = agentPid(await world.getTask(stage.taskId))
+    const watch = watchCpu(() => ({ agent, gateway: world.gatewayPid, clients: process.pid }))
+    cpu = watch
     const runs: Runs = { started: [], file: 'runs' }
     const content = bytesFrom(stage.random, DOWNLOAD_BYTES)
     await putFile(stage, DOWNLOADED, content)
@@ -78,8 +85,7 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
 
     const warmUpMs = options.warmUpMs ?? WARM_UP_MS
     await pause(warmUpMs)
-    const calm = [performance.now() - warmUpMs / 2, performance.now()] as const
-    const baseline = baselineOf(stage.echoes, ...calm)
+    const calm = { fromMs: performance.now() - warmUpMs / 2, toMs: performance.now() }
     let born = 0
     const startProcesses = () => {
       for (let n = 0; n < BIRTHS; n++) fleet.push(birth(stage, `birth ${++born}`, runs))
@@ -89,17 +95,18 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
 
     ending.abort()
     const faults = await finish(world, stage, fleet, runs, options.log)
+    const baseline = baselineOf(stage.echoes, calm)
     if (new URL(world.url).port !== String(gatewayPort)) faults.push('the gateway came back on another port')
     return {
       faults,
       baseline,
-      machine: baselineOf(control.echoes, ...calm),
+      levels: levels(stage.echoes, LEVEL_MS),
+      cpu: watch.all(),
       disturbances: happened.map((one, index) => {
         const { overAtMs } = one
         const untilMs = happened[index + 1]?.beganAtMs
         const recovery = recoveryOf(stage.echoes, { overAtMs, untilMs, limitMs: baseline.limitMs })
-        const machineMs = Math.max(0, ...within(control.echoes, overAtMs, overAtMs + recovery.afterMs))
-        return { ...one, recovery, machineMs }
+        return { ...one, recovery, starved: watch.worst(overAtMs, overAtMs + recovery.afterMs) }
       }),
       tallies: await tally(fleet),
       dials: relay.count,
@@ -109,10 +116,12 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     throw error
   } finally {
     ending.abort()
-    await control.stop()
+    cpu?.stop()
     await world.close().finally(() => relay.close())
   }
 }
+
+const agentPid = (task: Task): number => (task.state === 'running' ? Number(task.placement.handle) : 0)
 
 /** One task that prints a line now and then. */
 async function prepare(world: World, { seed }: StormOptions, ending: AbortSignal): Promise<Stage> {

@@ -1,0 +1,12 @@
+// All targets, and how many executions of each make one turn: about the same time for each.
+
+import { decoderTarget } from './decoder-target.ts'
+import { pairTarget } from './pair-target.ts'
+import { sessionTarget } from './session-target.ts'
+import type { Target } from './target.ts'
+
+export const TARGETS: readonly Target[] = [decoderTarget, sessionTarget, pairTarget]
+
+const TURN: Record<string, number> = { decoder: 60_000, session: 2_000, pair: 1_500 }
+
+export const turnOf = (target: Target): number => TURN[target.name] ?? 1_000

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { encodeHeader, FrameType, GoAwayCode } from '../../tunnel/frame.ts'
 import { eventually } from '../helpers/eventually.ts'
-import { QUICK_MS, watchHealth } from '../helpers/health.ts'
+import { watchHealth } from '../helpers/health.ts'
 import { head, rawConnection, WEBSOCKET_HEADERS } from '../helpers/raw.ts'
 import { rawWebSocket, webSocketFrame } from '../helpers/raw-websocket.ts'
 import { dialAs, newCredential, type StubGateway, startStubGateway } from '../helpers/stub-gateway.ts'
@@ -98,7 +98,7 @@ test('a client that sends without end to a process that does not read is slowed 
   const { connection } = await rawWebSocket(gateway.url, path, headers)
   const health = watchHealth(gateway)
   expect(await pushed(connection.socket, PUSHED_BYTES)).toBeLessThan(MAX_TAKEN_BYTES)
-  expect(await health.worst()).toBeLessThan(QUICK_MS)
+  await health.expectGood()
 }, 60_000)
 
 test('a client that sends without end before its handshake is answered is not stored either', async () => {
@@ -107,7 +107,7 @@ test('a client that sends without end before its handshake is answered is not st
   connection.send(head(gateway.url, `GET ${path} HTTP/1.1`, ...WEBSOCKET_HEADERS, ...headers))
   const health = watchHealth(gateway)
   expect(await pushed(connection.socket, PUSHED_BYTES)).toBeLessThan(MAX_TAKEN_BYTES)
-  expect(await health.worst()).toBeLessThan(QUICK_MS)
+  await health.expectGood()
 }, 60_000)
 
 test('a process that sends without end to a client that does not read is slowed down, not stored', async () => {
@@ -118,7 +118,7 @@ test('a process that sends without end to a client that does not read is slowed 
   if (!('bytesWritten' in stream) || typeof stream.bytesWritten !== 'number') throw new Error('this is no socket')
   const health = watchHealth(gateway)
   expect(await pushed(stream as Duplex & { bytesWritten: number }, PUSHED_BYTES)).toBeLessThan(MAX_TAKEN_BYTES)
-  expect(await health.worst()).toBeLessThan(QUICK_MS)
+  await health.expectGood()
 }, 60_000)
 
 test('300 attachments that come and go at every stage leave no stream behind', async () => {
@@ -132,7 +132,7 @@ test('300 attachments that come and go at every stage leave no stream behind', a
     if (n % 2 === 0) connection.socket.resetAndDestroy()
     else connection.socket.destroy()
   }
-  expect(await health.worst()).toBeLessThan(QUICK_MS)
+  await health.expectGood()
   // As the agent's own WebSocket does when the other side has ended.
   for (const stream of streams) stream.once('end', () => stream.end()).resume()
   await eventually('all are gone', () => streams.every((stream) => stream.destroyed))

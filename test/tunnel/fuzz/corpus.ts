@@ -1,5 +1,5 @@
 // The kept inputs on disk: corpus/<target>-<what it comes to>-<hash>.bin. A run's harvest is cut down to few, small ones
-// that together still reach nearly everything.
+// that together still reach nearly everything. What once showed a bug is called <target>-bug-<which>.bin and stays.
 
 import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,10 +16,11 @@ export function loadCorpus(directory: string, target: Target): Buffer[] {
   return names.sort().map((name) => readFileSync(join(directory, name)))
 }
 
-/** Replaces the target's files by the best of `inputs`; returns how many there are. */
+/** Replaces the target's files, but not those of bugs, by the best of `inputs`; returns how many there are. */
 export async function saveCorpus(directory: string, target: Target, inputs: readonly Buffer[]): Promise<number> {
   const chosen = await choose(target, inputs)
-  for (const name of readdirSync(directory)) if (name.startsWith(`${target.name}-`)) rmSync(join(directory, name))
+  for (const name of readdirSync(directory))
+    if (name.startsWith(`${target.name}-`) && !name.startsWith(`${target.name}-bug-`)) rmSync(join(directory, name))
   for (const { input, wanted } of chosen) {
     const small = await minimise(target, input, wanted)
     const { outcome } = await look(target, small)

@@ -85,6 +85,8 @@ class Recorder {
   payload(bytes: Buffer): void {
     if (this.isOver) throw new Finding('payload was delivered after stop()')
     if (bytes.length === 0) throw new Finding('empty payload was delivered')
+    if (this.#payloadLength === 0) this.#event()
+    if (this.isOver) return
     let hash = this.#payloadHash
     for (let at = 0; at < bytes.length; at += 1) hash = (Math.imul(hash, 31) + (bytes[at] ?? 0)) | 0
     this.#payloadHash = hash
@@ -145,7 +147,10 @@ function referenceTrace(bytes: Buffer, settings: Settings): Trace {
       recorder.frame(type, flags, id, length)
       if (recorder.isOver) throw new Objected()
     },
-    payload: (piece) => recorder.payload(piece),
+    payload(piece) {
+      recorder.payload(piece)
+      if (recorder.isOver) throw new Objected()
+    },
     end() {
       recorder.end()
       if (recorder.isOver) throw new Objected()

@@ -183,7 +183,11 @@ const ACTS: readonly Act[] = [
     if (entry) world.send(writeFrame({ type: WINDOW, flags: ACK, id: entry.id }))
   },
   (world, { a, d }) => world.send(writeFrame({ type: PING, flags: a & 3, id: 0, length: d })),
-  (world, { a }) => world.send(writeFrame({ type: GO_AWAY, id: 0, length: a & 8 ? a & 3 : 0 })),
+  (world, { a }) => {
+    const goAway = writeFrame({ type: GO_AWAY, id: 0, length: a & 8 ? a & 3 : 0 })
+    const more = a & 16 ? writeFrame({ flags: SYN, id: newPeerId(world) }, patternAt(0, 9)) : Buffer.alloc(0)
+    world.send(Buffer.concat([goAway, more]))
+  },
   (world, { a, b, c, d }) => flood(world, { a, b, c, d }),
   (world, { a, b }) => {
     if (a & 1) world.cutBytes = b & 2 ? 1 + (b >> 2) : 0

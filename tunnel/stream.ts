@@ -90,7 +90,7 @@ export class TunnelStream extends Duplex {
 
   setTimeout(ms: number, onTimeout?: () => void): this {
     this.timeout = ms
-    this.#idle.set(ms)
+    if (!this.destroyed) this.#idle.set(ms) // nothing would stop it any more
     if (onTimeout !== undefined) {
       if (ms > 0) this.once('timeout', onTimeout)
       else this.removeListener('timeout', onTimeout)
@@ -166,6 +166,7 @@ export class TunnelStream extends Duplex {
 
   /** The next frame that may be sent now, undefined if there is none. */
   nextFrame(maxPayload: number): OutgoingFrame | undefined {
+    if (this.#link === undefined) return undefined // it was reset, and only waits to be read to its end
     if (this.#toSend.length > 0) return this.#sendWindow > 0 ? this.#dataFrame(maxPayload) : undefined
     const done = this.#finDone
     if (done === undefined) return undefined

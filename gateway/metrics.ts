@@ -40,22 +40,10 @@ export function createMetrics({ store, links }: { store: Store; links: AgentLink
       for (const { tunnel } of links.all()) this.inc({ connection: tunnel.isAttached ? 'up' : 'lost' })
     },
   })
-  for (const { name, help, type, value } of PER_TUNNEL) {
+  const perTunnel = PER_TUNNEL.map(({ name, help, type, value }) => {
     const Metric = type === 'counter' ? Counter : Gauge
-    new Metric({
-      name,
-      help,
-      labelNames: ['task_id'],
-      registers,
-      collect(this: Gauge | Counter) {
-        this.reset() // tunnels that are gone
-        for (const { taskId, tunnel } of links.all()) {
-          const now = value(tunnel.stats())
-          if (now !== undefined) this.inc({ task_id: taskId }, now)
-        }
-      },
-    })
-  }
+    return { metric: new Metric({ name, help, labelNames: ['task_id'], registers }), value }
+  })
   const opened = new Counter({ name: 'rclaude_tunnels_opened_total', help: 'Tunnels that agents opened', registers })
   const closed = new Counter({
     name: 'rclaude_tunnels_closed_total',
@@ -69,9 +57,25 @@ export function createMetrics({ store, links }: { store: Store; links: AgentLink
     labelNames: ['code'],
     registers,
   })
+
+  /** One look at each tunnel, for all its series. */
+  function collectTunnels(): void {
+    for (const { metric } of perTunnel) metric.reset() // tunnels that are gone
+    for (const { taskId, tunnel } of links.all()) {
+      const stats = tunnel.stats()
+      for (const { metric, value } of perTunnel) {
+        const now = value(stats)
+        if (now !== undefined) metric.inc({ task_id: taskId }, now)
+      }
+    }
+  }
+
   return {
     contentType: registry.contentType,
-    render: () => registry.metrics(),
+    render() {
+      collectTunnels()
+      return registry.metrics()
+    },
     tunnelOpened: () => opened.inc(),
     tunnelClosed: (reason) => closed.inc({ reason }),
     dialRefused: (code) => refused.inc({ code }),

@@ -1,9 +1,8 @@
 /**
  * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude), gateway.js, agent.js, and with
- * --demo the demo, with --soak the soak runs in dist/soak/. The CLI is split so that a command loads when it is called;
- * gateway and agent are one file each, so that an agent can be copied into a container as it is.
- * --demo the demo, with --bench the tunnel's bench and its workers in dist/bench/. The CLI is split so that a command
- * loads when it is called; gateway and agent are one file each, so that an agent can be copied into a container as it is.
+ * --demo the demo, with --soak the soak runs in dist/soak/, with --bench the tunnel's bench and its workers in
+ * dist/bench/. The CLI is split so that a command loads when it is called; gateway and agent are one file each, so that an
+ * agent can be copied into a container as it is.
  */
 import { chmod, readFile, rm } from 'node:fs/promises'
 import { build } from 'esbuild'

@@ -66,11 +66,11 @@ async function ps(invocation: Invocation, options: PsOptions): Promise<undefined
     return
   }
   const { style } = out
-  const columns = options.output === 'wide' ? [...narrow(style), ...WIDE] : narrow(style)
+  const columns = [...narrow(style), ...(options.output === 'wide' ? WIDE : []), TITLE]
   const now = Date.now()
   await out.table(
-    [...columns, TITLE].map(({ title, paint }) => ({ title, ...(paint && { paint }) })),
-    tasks.map((task) => [...columns, TITLE].map(({ cell }) => cell(task, now))),
+    columns,
+    tasks.map((task) => columns.map(({ cell }) => cell(task, now))),
   )
   if (cursor !== undefined) out.note(`there are more; --limit ${limit * 2} shows them`)
 }

@@ -55,6 +55,10 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
   const countInState = database.prepare<[StateName], number>('SELECT count(*) FROM tasks WHERE state = ?').pluck()
   const selectQueued = database.prepare<[], FullRow>(`${SELECT_TASKS} WHERE state = 'queued' ORDER BY n`)
   const selectActiveIds = database.prepare<[], TaskId>(`SELECT id FROM tasks WHERE state <> 'ended' ORDER BY n`).pluck()
+  const selectTaskOfLaunch = database
+    .prepare<[string], TaskId>('SELECT task_id FROM launches WHERE launch_id = ?')
+    .pluck()
+  const selectEventBytes = database.prepare<[string], number>('SELECT event_bytes FROM tasks WHERE id = ?').pluck()
   const selectLast = database.prepare('SELECT max(agent_seq) FROM events WHERE launch_id = ?').pluck()
   const putSecrets = database.prepare('INSERT OR REPLACE INTO secrets VALUES (?, ?)')
 
@@ -118,8 +122,8 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
       events: AgentEvent[],
       decide: (task: Task, fresh: AgentEvent[]) => TaskChange | undefined,
     ): Task | undefined => {
-      const taskId = database.prepare('SELECT task_id FROM launches WHERE launch_id = ?').pluck().get(launchId)
-      const row = typeof taskId === 'string' ? select.get(taskId) : undefined
+      const taskId = selectTaskOfLaunch.get(launchId)
+      const row = taskId === undefined ? undefined : select.get(taskId)
       const known = Number(selectLast.get(launchId) ?? 0)
       const fresh = events.filter((event) => event.agentSeq > known)
       if (row === undefined || fresh.length === 0) return undefined
@@ -190,8 +194,7 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
     events: (taskId, since, limit) => selectEvents.all(taskId, since, limit).map(toEvent),
     recordEvents: (launchId, events, decide) => announced(recordEvents.immediate(launchId, events, decide)),
     lastAgentSeq: (launchId) => Number(selectLast.get(launchId) ?? 0),
-    eventBytes: (taskId) =>
-      Number(database.prepare('SELECT event_bytes FROM tasks WHERE id = ?').pluck().get(taskId) ?? 0),
+    eventBytes: (taskId) => selectEventBytes.get(taskId) ?? 0,
     sealedSecrets: (taskId) =>
       database.prepare('SELECT sealed FROM secrets WHERE task_id = ?').pluck().get(taskId) as Buffer | undefined,
     putSecrets: (taskId, sealed) => void putSecrets.run(taskId, sealed),

@@ -4,7 +4,6 @@
  */
 import { RclaudeError } from '../../protocol/errors.ts'
 import { type LaunchId, newLaunchId, type TaskId } from '../../protocol/ids.ts'
-import type { Reason } from '../../protocol/outcome.ts'
 import type { Placement, Task } from '../../protocol/task.ts'
 import { formatSeconds } from '../../protocol/units.ts'
 import { hashSecret, newSecret } from '../auth/tokens.ts'
@@ -107,41 +106,34 @@ export function placed(context: TaskContext, placement: Placement, taskId: Task[
   context.wake(taskId) // a stop that was asked for meanwhile, or a task that is no more
 }
 
+/** No machine could be had: the task waits for one. Anything else, or too many attempts, is its end. */
 function failed(context: TaskContext, taskId: TaskId, launchId: LaunchId, error: unknown): void {
   const message = error instanceof Error ? error.message : String(error)
   const isPassing = error instanceof RclaudeError && error.code === 'unavailable'
-  if (isPassing && queueAgain(context, taskId, launchId, message)) return
-  const reason: Reason = isPassing ? 'capacity' : 'launch'
-  context.store.changeTask(taskId, (now) => {
+  const step = { type: 'step', step: 'launch', status: 'failed', message } as const
+  const left = context.store.changeTask(taskId, (now) => {
     if (now.state !== 'launching' || now.launchId !== launchId) return undefined
-    return leave(now, now.stopRequested ? 'cancelled' : 'failed', now.stopRequested ? 'user' : reason, message, [
-      { type: 'step', step: 'launch', status: 'failed', message },
-    ])
-  })
-  context.wake(taskId)
-}
-
-/** No machine could be had: the task waits for one, a little longer each time. False when it has waited enough. */
-function queueAgain(context: TaskContext, taskId: TaskId, launchId: LaunchId, message: string): boolean {
-  const { limits, intervals } = context.config
-  const queued = context.store.changeTask(taskId, (now) => {
-    if (now.state !== 'launching' || now.launchId !== launchId || now.stopRequested) return undefined
-    const launchFailures = (now.launchFailures ?? 0) + 1
-    if (launchFailures >= limits.launchAttempts) return undefined
-    const seconds = Math.min(intervals.launchRetry * 2 ** (launchFailures - 1), MAX_LAUNCH_WAIT_SECONDS)
-    const notBefore = new Date(Date.now() + seconds * 1000).toISOString()
-    const attempt = `attempt ${launchFailures + 1} of ${limits.launchAttempts} in ${formatSeconds(seconds)}`
+    if (now.stopRequested) return leave(now, 'cancelled', 'user', message, [step])
+    const again = isPassing ? nextAttempt(context, now) : undefined
+    if (again === undefined) return leave(now, 'failed', isPassing ? 'capacity' : 'launch', message, [step])
     return {
-      state: { state: 'queued', waitingFor: 'launch', since: isoNow(), launchFailures, notBefore },
-      events: [
-        { type: 'step', step: 'launch', status: 'failed', message },
-        { type: 'state', state: 'queued', message: `${message}; ${attempt}` },
-      ],
+      state: { state: 'queued', waitingFor: 'launch', since: isoNow(), ...again.facts },
+      events: [step, { type: 'state', state: 'queued', message: `${message}; ${again.text}` }],
     }
   })
-  if (queued === undefined) return false
-  context.store.closeLaunch(launchId)
-  return true
+  if (left?.state === 'queued') context.store.closeLaunch(launchId)
+  else context.wake(taskId)
+}
+
+/** A little later each time; undefined after the last. */
+function nextAttempt({ config: { limits, intervals } }: TaskContext, task: Task) {
+  const launchFailures = (failuresOf(task).launchFailures ?? 0) + 1
+  if (launchFailures >= limits.launchAttempts) return undefined
+  const seconds = Math.min(intervals.launchRetry * 2 ** (launchFailures - 1), MAX_LAUNCH_WAIT_SECONDS)
+  return {
+    facts: { launchFailures, notBefore: new Date(Date.now() + seconds * 1000).toISOString() },
+    text: `attempt ${launchFailures + 1} of ${limits.launchAttempts} in ${formatSeconds(seconds)}`,
+  }
 }
 
 /** How often this task's launch failed before, to be carried along. */

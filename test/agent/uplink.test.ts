@@ -8,9 +8,9 @@ import { createTurnWorkspace } from '../../agent/workspace/turn-workspace.ts'
 import { Workspace } from '../../agent/workspace/workspace.ts'
 import { newTaskId } from '../../protocol/ids.ts'
 import { routes } from '../../protocol/routes.ts'
-import { RunSpec } from '../../protocol/run.ts'
 import { dialAs, newCredential, startStubGateway } from '../helpers/stub-gateway.ts'
 import { temporaryDirectory } from '../helpers/temporary.ts'
+import { specOf } from './run/run-spec.ts'
 
 test('preparing a workspace without a gateway ends when the turn is stopped', async () => {
   const directory = temporaryDirectory()
@@ -20,19 +20,10 @@ test('preparing a workspace without a gateway ends when the turn is stopped', as
   const uplink = new Uplink()
   const workspace = createTurnWorkspace({
     workspace: new Workspace({ taskId, work, state, author, forward: (...request) => uplink.forward(...request) }),
-    spec: RunSpec.parse({
+    spec: specOf({
       taskId,
-      turn: 1,
-      agent: 'command',
-      command: ['true'],
-      permissionMode: 'default',
-      limits: {},
-      env: {},
-      secrets: {},
       workspace: { kind: 'git', objectFormat: 'sha1', snapshot: 'a', checkout: 'a', session: false },
       author,
-      checkpointSeconds: 60,
-      maxOfflineSeconds: 60,
     }),
     adapter: command,
     mask: (value) => value,

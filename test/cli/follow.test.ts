@@ -1,21 +1,11 @@
 import { expect, test } from 'vitest'
 import { followEvents } from '../../cli/follow.ts'
+import { randomFrom } from '../helpers/random.ts'
 import { aTask, loopback, sendJson, sendProblem } from './support/loopback.ts'
 
 const TASK = 'task_abcdefghjkmn'
 const event = (seq: number) =>
   JSON.stringify({ seq, source: 'agent', at: '2026-01-02T03:04:05.000Z', turn: 1, type: 'warning', message: `${seq}` })
-
-/** Small, seeded, good enough to spread breaks over a stream (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 async function seqs(events: AsyncIterable<{ seq: number }>): Promise<number[]> {
   const all: number[] = []
@@ -25,7 +15,7 @@ async function seqs(events: AsyncIterable<{ seq: number }>): Promise<number[]> {
 
 test('a stream that breaks 30 times anywhere, in mid-line too, is read without loss or repetition', async () => {
   const total = 200
-  const random = seeded(42)
+  const random = randomFrom(42)
   let breaks = 0
   const { client, requests } = await loopback((_, response, url) => {
     if (url.pathname === `/v1/tasks/${TASK}`) return sendJson(response, aTask({ lastSeq: total }))

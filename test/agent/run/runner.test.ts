@@ -10,9 +10,9 @@ import { Stop } from '../../../agent/run/stop.ts'
 import { runTurn } from '../../../agent/run/turn.ts'
 import type { TurnWorkspace } from '../../../agent/workspace/turn-workspace.ts'
 import { AgentEvent, type EventBody, type RunResult } from '../../../protocol/event.ts'
-import { newTaskId } from '../../../protocol/ids.ts'
-import { RunSpec } from '../../../protocol/run.ts'
+import type { RunSpec } from '../../../protocol/run.ts'
 import { temporaryDirectory } from '../../helpers/temporary.ts'
+import { specOf } from './run-spec.ts'
 
 interface Placement {
   work: string
@@ -68,23 +68,6 @@ const folderWorkspace = (work: string): TurnWorkspace => ({
     return { commit: 'c0ffee', filesChanged: readdirSync(work).length, insertions: 0, deletions: 0, warnings: [] }
   },
 })
-
-const specOf = (spec: Partial<RunSpec>): RunSpec =>
-  RunSpec.parse({
-    taskId: newTaskId(),
-    turn: 1,
-    agent: 'command',
-    command: ['true'],
-    permissionMode: 'default',
-    limits: {},
-    env: {},
-    secrets: {},
-    workspace: { kind: 'repo', url: 'https://example.com/x.git' },
-    author: { name: 'A', email: 'a@example.com' },
-    checkpointSeconds: 60,
-    maxOfflineSeconds: 60,
-    ...spec,
-  })
 
 const shell = (script: string): Partial<RunSpec> => ({ command: ['sh', '-c', script] })
 

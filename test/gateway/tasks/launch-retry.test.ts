@@ -36,6 +36,12 @@ const start = (gateway: StubGateway) =>
     body: { agent: 'command', command: ['true'], launcher: 'list', workspace: { kind: 'none' } },
   })
 
+const ended = (gateway: StubGateway, taskId: string): Promise<Task & { state: 'ended' }> =>
+  eventually('it has ended', async () => {
+    const now = await gateway.getTask(taskId)
+    return now.state === 'ended' ? now : undefined
+  })
+
 const settings = (launchAttempts: number, launchRetry = '50ms') => ({
   intervals: { reconcile: '50ms', launchRetry },
   limits: { launchAttempts },
@@ -66,11 +72,11 @@ test('after the last attempt the task has failed for want of a machine', async (
   const launcher = listLauncher([noMachine(), noMachine(), noMachine()])
   const gateway = await startStubGateway(settings(2), { launchers: [launcher] })
   const { id } = await start(gateway)
-  const ended = await eventually('it has ended', async () => {
-    const now = await gateway.getTask(id)
-    return now.state === 'ended' ? now : undefined
+  expect(await ended(gateway, id)).toMatchObject({
+    outcome: 'failed',
+    reason: 'capacity',
+    message: 'no capacity in eu-west-1',
   })
-  expect(ended).toMatchObject({ outcome: 'failed', reason: 'capacity', message: 'no capacity in eu-west-1' })
   expect(launcher.launches).toHaveLength(2)
 })
 
@@ -78,11 +84,7 @@ test('a launch that was refused for good is not tried again', async () => {
   const launcher = listLauncher([new RclaudeError('invalid', 'no such subnet')])
   const gateway = await startStubGateway(settings(5), { launchers: [launcher] })
   const { id } = await start(gateway)
-  const ended = await eventually('it has ended', async () => {
-    const now = await gateway.getTask(id)
-    return now.state === 'ended' ? now : undefined
-  })
-  expect(ended).toMatchObject({ outcome: 'failed', reason: 'launch', message: 'no such subnet' })
+  expect(await ended(gateway, id)).toMatchObject({ outcome: 'failed', reason: 'launch', message: 'no such subnet' })
   expect(launcher.launches).toHaveLength(1)
 })
 
@@ -97,9 +99,5 @@ test('a task that waits for a machine can be stopped, and takes nobody else’s 
   const second = await start(gateway)
   await eventually('the other one is launched', async () => (await gateway.getTask(second.id)).state === 'starting')
   await gateway.api.call(routes.stopTask, { params: { taskId: first.id }, body: {} })
-  const ended = await eventually('it has ended', async () => {
-    const now = await gateway.getTask(first.id)
-    return now.state === 'ended' ? now : undefined
-  })
-  expect(ended).toMatchObject({ outcome: 'cancelled', reason: 'user' })
+  expect(await ended(gateway, first.id)).toMatchObject({ outcome: 'cancelled', reason: 'user' })
 })

@@ -5,18 +5,18 @@ import { parseArgs } from 'node:util'
 import { runSchedule } from './run-schedule.ts'
 import { scheduleOf } from './schedule.ts'
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: 'string' },
-    runs: { type: 'string', default: '1000' },
-    from: { type: 'string', default: '1' },
-  },
-})
-
-process.exitCode =
-  values.seed === undefined
-    ? await runMany(Number(values.from), Number(values.runs))
-    : await replay(Number(values.seed))
+/** Returns the exit code. */
+export function main(args: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      seed: { type: 'string' },
+      runs: { type: 'string', default: '1000' },
+      from: { type: 'string', default: '1' },
+    },
+  })
+  return values.seed === undefined ? runMany(Number(values.from), Number(values.runs)) : replay(Number(values.seed))
+}
 
 async function replay(seed: number): Promise<number> {
   const schedule = scheduleOf(seed)

@@ -1,4 +1,6 @@
-// Random numbers that a seed repeats (mulberry32).
+// What a schedule draws from a seed's random numbers.
+
+import { between, randomFrom } from '../../helpers/random.ts'
 
 export interface Random {
   /** 0 <= n < 1 */
@@ -10,14 +12,8 @@ export interface Random {
 }
 
 export function randomOf(seed: number): Random {
-  let state = seed >>> 0
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-  const integer = (min: number, max: number) => min + Math.floor(next() * (max - min + 1))
+  const next = randomFrom(seed)
+  const integer = (min: number, max: number) => between(next, min, max)
   return {
     next,
     integer,

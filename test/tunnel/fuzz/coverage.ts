@@ -1,7 +1,7 @@
 // Which parts of tunnel/ ran, from V8's own precise block coverage. Asking is slow, so it is asked once per batch; only
 // when a batch reached something new is the input looked for, by halving.
 //
-// The fuzzer is one bundle (run.mjs); the bundler's comments say where each file of tunnel/ begins and ends in it.
+// The fuzzer is one bundle (run-bundled.mjs); the bundler's comments say where each file of tunnel/ begins and ends in it.
 
 import { readFileSync } from 'node:fs'
 import { Session } from 'node:inspector'

@@ -30,10 +30,8 @@ export const pairTarget: Target = {
   execute,
 }
 
-async function execute(input: Buffer, features: Features): Promise<string> {
-  time.reset()
-  time.install()
-  try {
+function execute(input: Buffer, features: Features): Promise<string> {
+  return time.during(async () => {
     const pair = new Pair(settingsOf(input))
     for (let at = HEADER; at + STEP <= input.length; at += STEP) {
       const [what = 0, a = 0, b = 0, c = 0] = input.subarray(at, at + STEP)
@@ -41,9 +39,7 @@ async function execute(input: Buffer, features: Features): Promise<string> {
       pair.note(what % STEPS, features)
     }
     return await pair.finish(features)
-  } finally {
-    time.uninstall()
-  }
+  })
 }
 
 function piece(random: Random): Buffer {

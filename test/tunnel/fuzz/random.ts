@@ -1,19 +1,13 @@
-// A small seeded generator (mulberry32): the same seed makes the same run, on every machine.
+// What a fuzzer draws from a seed's random numbers.
+
+import { wholeNumbersFrom } from '../../helpers/random.ts'
 
 export class Random {
-  #state: number
+  /** A uint32. */
+  readonly next: () => number
 
   constructor(seed: number) {
-    this.#state = seed >>> 0
-  }
-
-  /** A uint32. */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0
-    let t = this.#state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return (t ^ (t >>> 14)) >>> 0
+    this.next = wholeNumbersFrom(seed)
   }
 
   /** 0 <= n < `limit`. */

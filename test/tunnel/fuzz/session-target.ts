@@ -40,10 +40,8 @@ export const sessionTarget: Target = {
   execute,
 }
 
-async function execute(input: Buffer, features: Features): Promise<string> {
-  time.reset()
-  time.install()
-  try {
+function execute(input: Buffer, features: Features): Promise<string> {
+  return time.during(async () => {
     const world = new SessionWorld(settingsOf(input), time, features)
     for (let at = STEP; at + STEP <= input.length; at += STEP) {
       const raw = input.subarray(at, at + STEP)
@@ -55,9 +53,7 @@ async function execute(input: Buffer, features: Features): Promise<string> {
       if (world.tunnel.bytesReceived > MAX_SENT_BYTES) break
     }
     return await world.finish()
-  } finally {
-    time.uninstall()
-  }
+  })
 }
 
 function piece(random: Random): Buffer {

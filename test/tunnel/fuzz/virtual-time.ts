@@ -20,20 +20,31 @@ export class VirtualTime {
     return this.#now
   }
 
-  install(): void {
+  #install(): void {
     const set = (run: () => void, ms = 0) => this.#set(run, ms)
     const clear = (timer: unknown) => void this.#timers.delete(Number(timer))
     Object.assign(globalThis, { setTimeout: set, clearTimeout: clear })
     performance.now = () => this.#now
   }
 
-  uninstall(): void {
+  /** One execution in a time of its own. */
+  async during<T>(execute: () => Promise<T>): Promise<T> {
+    this.#reset()
+    this.#install()
+    try {
+      return await execute()
+    } finally {
+      this.#uninstall()
+    }
+  }
+
+  #uninstall(): void {
     Object.assign(globalThis, { setTimeout: this.#real.setTimeout, clearTimeout: this.#real.clearTimeout })
     performance.now = this.#real.now
   }
 
   /** Starts anew; what was pending is forgotten. */
-  reset(): void {
+  #reset(): void {
     this.#timers.clear()
     this.#now = 0
   }

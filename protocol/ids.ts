@@ -21,9 +21,18 @@ export type TokenId = z.infer<typeof TokenId>
 export const GatewayId = id<'GatewayId'>('gw')
 export type GatewayId = z.infer<typeof GatewayId>
 
+/** Taken from the system for many ids at once: every request has one. */
+let random = new Uint8Array(0)
+let used = 0
+
 function randomPart(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(LENGTH))
-  return Array.from(bytes, (byte) => ALPHABET[byte % 32]).join('')
+  if (used === random.length) {
+    random = crypto.getRandomValues(new Uint8Array(100 * LENGTH))
+    used = 0
+  }
+  let part = ''
+  for (const end = used + LENGTH; used < end; used += 1) part += ALPHABET[(random[used] ?? 0) % 32]
+  return part
 }
 
 export const newTaskId = (): TaskId => TaskId.parse(`task_${randomPart()}`)

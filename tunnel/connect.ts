@@ -4,6 +4,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import WebSocket, { type ClientOptions } from 'ws'
 import { TunnelError, UpgradeRefused } from './errors.ts'
+import { isLoopback } from './loopback.ts'
 import type { Transport } from './transport.ts'
 import { plainTransport, WEBSOCKET_LIMITS, type WebSocketCarrier, webSocketCarrier } from './websocket.ts'
 
@@ -74,11 +75,12 @@ export function connectWebSocket(url: string, options: ConnectOptions): Promise<
 }
 
 /**
- * RFC 6455 wants a client's frames masked so that they can't look like HTTP to an old proxy. Inside TLS no proxy sees them,
- * and a zero key lets `ws` skip the work.
+ * RFC 6455 wants a client's frames masked so that they can't look like HTTP to an old proxy on the way. Inside TLS no proxy
+ * sees them, on loopback there is no way, and a zero key lets `ws` skip the work and the copy.
  */
 function maskingFor(url: string): ClientOptions {
-  return url.startsWith('wss:') ? { generateMask: (mask) => void mask.fill(0) } : {}
+  const { protocol, hostname } = new URL(url)
+  return protocol === 'wss:' || isLoopback(hostname) ? { generateMask: (mask) => void mask.fill(0) } : {}
 }
 
 async function readRefusal(url: string, response: IncomingMessage): Promise<UpgradeRefused> {

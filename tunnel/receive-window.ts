@@ -1,9 +1,9 @@
 // Flow control of what a stream receives. The peer may send as much as it has credit for; credit is given back only when
 // the reader has taken bytes, never on receipt, so that a reader that stops holds at most the window.
 //
-// A window starts at the initial size, which both sides assume. It doubles when it is what holds the stream back: when less
-// than twice what the stream carries in a round trip would fit. So it comes to a few MiB on a long way and stays small on
-// loopback, where more would only fill queues and delay everybody. What it has grown by comes out of a budget that all
+// A window starts at the initial size, which both sides assume. It grows, at most to the double at once, to twice what the
+// stream carries in a round trip: less would hold the stream back. So it comes to a few MiB on a long way and stays small
+// on loopback, where more would only fill queues and delay everybody. What it has grown by comes out of a budget that all
 // streams of the tunnel share, so that many slow readers can't hold much together.
 
 import { protocolError } from './errors.ts'
@@ -107,13 +107,15 @@ export class ReceiveWindow {
     const roundTripMs = this.#tuner.roundTripMs()
     if (roundTripMs === undefined) return
     const now = this.#tuner.now()
-    const inRoundTrip = (this.#consumed / Math.max(now - this.#consumedSince, MIN_MS)) * roundTripMs
+    const elapsedMs = now - this.#consumedSince
+    if (elapsedMs < Math.max(roundTripMs, MIN_MEASURED_MS)) return
+    const wanted = 2 * (this.#consumed / elapsedMs) * roundTripMs
     this.#consumed = 0
     this.#consumedSince = now
-    if (2 * inRoundTrip <= this.#size) return
-    this.#size += this.#budget.take(Math.min(this.#size, this.#max - this.#size))
+    if (wanted <= this.#size) return
+    this.#size += this.#budget.take(Math.min(this.#size, this.#max - this.#size, Math.ceil(wanted) - this.#size))
   }
 }
 
-/** Clocks don't tell less. */
-const MIN_MS = 0.01
+/** A rate is measured for at least this long: what one turn of the event loop brought was on its way for longer. */
+const MIN_MEASURED_MS = 2

@@ -4,6 +4,8 @@
 // Big pieces are kept as they are, without a copy: they belong to us from the write on. Small ones are copied together,
 // so that a peer that provokes twelve-byte frames and acknowledges nothing can't make us hold an object for each.
 
+import { writeBlocks } from './send-queue.ts'
+
 /** Pieces below this are copied into a shared block. */
 const SMALL_PIECE_BYTES = 4 * 1024
 const FIRST_BLOCK_BYTES = 512
@@ -63,17 +65,21 @@ export class ReplayBuffer {
     return bytes
   }
 
-  /** The present connection's other side has everything up to `position`. False when it can't have. */
-  acknowledge(position: number): boolean {
+  /**
+   * The present connection's other side has everything up to `position`. False when it can't have.
+   * @param queued how much of what was given still waits in the connection, which then still reads from it. An honest
+   *   other side never acknowledges that; one that does must not get what comes into the same memory next.
+   */
+  acknowledge(position: number, queued: number): boolean {
     if (!Number.isSafeInteger(position) || position < this.acknowledged || position > this.given) return false
-    this.#drop(position)
+    this.#drop(position, this.given - queued)
     return true
   }
 
   /** A new connection begins, whose other side has everything up to `position`. False when it can't have. */
   rewind(position: number): boolean {
     if (!this.canRewind(position)) return false
-    this.#drop(position)
+    this.#drop(position, NEVER)
     this.given = position
     this.#moveCursor(this.#first)
     return true
@@ -92,7 +98,8 @@ export class ReplayBuffer {
     this.#dropBlock()
   }
 
-  #drop(position: number): void {
+  /** What ends at `reusableUpTo` or before is read by nobody any more. */
+  #drop(position: number, reusableUpTo: number): void {
     let left = position - this.acknowledged
     this.acknowledged = position
     while (left > 0) {
@@ -103,6 +110,7 @@ export class ReplayBuffer {
         break
       }
       left -= piece.length
+      if (position - left <= reusableUpTo) writeBlocks.giveBack(piece)
       this.#pieces[this.#first] = NOTHING
       this.#first += 1
     }
@@ -165,3 +173,4 @@ export class ReplayBuffer {
 }
 
 const NOTHING = Buffer.alloc(0)
+const NEVER = -1

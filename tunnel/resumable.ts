@@ -205,7 +205,8 @@ export class ResumableTransport implements Transport, Resumption {
 
   #acknowledgement(text: string): void {
     const position = parseCount(text)
-    if (position === undefined || !this.#releasing(() => this.#replay.acknowledge(position))) {
+    const queued = this.#carrier?.queuedBytes ?? 0
+    if (position === undefined || !this.#releasing(() => this.#replay.acknowledge(position, queued))) {
       this.#fail(`it acknowledges "${text}", ${this.#replay.acknowledged} to ${this.#replay.given} are possible`)
       return
     }

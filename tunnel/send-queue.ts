@@ -5,14 +5,17 @@
 // Nothing piles up here: data stays in its stream until it is framed, window updates are one per stream, and the control
 // frames that a peer can provoke (ping answers, resets) are counted.
 
+import { BlockPool } from './block-pool.ts'
 import { protocolError } from './errors.ts'
 import { encodeHeader, Flag, type FrameHeader, FrameType, HEADER_BYTES } from './frame.ts'
 import type { TunnelStream } from './stream.ts'
 import { Turns } from './turns.ts'
 
 export const MAX_FRAME_PAYLOAD = 16 * 1024
-/** Frames are gathered into one write of about this size. */
-const MAX_WRITE_BYTES = 64 * 1024
+/** Frames are gathered into one write of about this size: four full ones, and control frames before them. */
+const WRITE_BYTES = 4 * (HEADER_BYTES + MAX_FRAME_PAYLOAD) + 1024
+/** For what is at least half a write. Who sent it for good gives it back (resumable.ts). */
+export const writeBlocks = new BlockPool(WRITE_BYTES)
 /** Beyond this the peer asks faster than it reads our answers (Go's HTTP/2 server has the same limit). */
 export const MAX_CONTROL_FRAMES = 10_000
 
@@ -53,7 +56,7 @@ export class SendQueue {
     const parts = this.#takeControl()
     const done: (() => void)[] = []
     let size = parts.reduce((sum, part) => sum + part.length, 0)
-    while (size < MAX_WRITE_BYTES) {
+    while (size === 0 || size + HEADER_BYTES + MAX_FRAME_PAYLOAD <= WRITE_BYTES) {
       const turn = this.#turns.next()
       if (turn === undefined) break
       const { stream } = turn
@@ -68,7 +71,7 @@ export class SendQueue {
       size += header.length + frame.length
     }
     // The copy also frees the writer to reuse its buffer as soon as `done` was called.
-    return size === 0 ? undefined : { bytes: Buffer.concat(parts, size), done }
+    return size === 0 ? undefined : { bytes: joined(parts, size), done }
   }
 
   #takeControl(): Buffer[] {
@@ -82,4 +85,15 @@ export class SendQueue {
     this.#credit.clear()
     return parts
   }
+}
+
+function joined(parts: readonly Buffer[], size: number): Buffer {
+  if (size < WRITE_BYTES / 2 || size > WRITE_BYTES) return Buffer.concat(parts, size)
+  const bytes = writeBlocks.take(size)
+  let at = 0
+  for (const part of parts) {
+    bytes.set(part, at)
+    at += part.length
+  }
+  return bytes
 }

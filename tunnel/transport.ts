@@ -62,6 +62,8 @@ export interface Carrier {
   write(bytes: Buffer): boolean
   /** Sends a short message beside the payload, ahead of nothing and behind what was written before. */
   writeText(text: string): void
+  /** What was written and is not with the operating system yet; at least that much. */
+  readonly queuedBytes: number
   /** As Transport.close. */
   close(reason: string): Promise<void>
   /** Drops the connection at once. Nothing more of it is delivered, neither bytes nor its end. Idempotent. */

@@ -95,6 +95,9 @@ export function webSocketCarrier(ws: WebSocket): WebSocketCarrier {
     writeText(text) {
       if (ws.readyState === WebSocket.OPEN) ws.send(text)
     },
+    get queuedBytes() {
+      return ws.bufferedAmount
+    },
     async close(reason) {
       const timer = setTimeout(() => ws.terminate(), CLOSE_TIMEOUT_MS)
       ws.resume() // the answer to our close must be read, started or not

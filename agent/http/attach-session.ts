@@ -13,12 +13,16 @@ import {
   type ServerControl,
   STDIN_WINDOW_BYTES,
 } from '../../protocol/process.ts'
+import { BlockPool } from '../../tunnel/block-pool.ts'
 import type { Attachment, ManagedProcess, Offsets } from '../processes/managed-process.ts'
 
 /** What may wait in the socket before more is read from the journal. */
 const SOCKET_QUEUE_BYTES = 1024 * 1024
 /** A client keeps to the window since our `ack`; one that counts from `stdinAccepted` instead may be a window ahead. */
 const MAX_PENDING_STDIN = 2 * STDIN_WINDOW_BYTES
+/** A full read of a process's pipe, and the channel. */
+const MESSAGE_BYTES = 64 * 1024 + 1
+const messages = new BlockPool(MESSAGE_BYTES)
 /** A client that answers no ping for this long is gone. */
 const PING_MS = 15_000
 
@@ -188,10 +192,17 @@ export class AttachSession {
 
   /** Resolves when the socket has taken it, or is gone. */
   #send(channel: number, bytes: Buffer): Promise<void> {
-    const message = Buffer.allocUnsafe(bytes.length + 1)
+    const length = bytes.length + 1
+    const message =
+      length > MESSAGE_BYTES / 2 && length <= MESSAGE_BYTES ? messages.take(length) : Buffer.allocUnsafe(length)
     message[0] = channel
-    bytes.copy(message, 1)
-    return new Promise((resolve) => this.#webSocket.send(message, () => resolve()))
+    message.set(bytes, 1)
+    return new Promise((resolve) =>
+      this.#webSocket.send(message, () => {
+        messages.giveBack(message)
+        resolve()
+      }),
+    )
   }
 
   #pingRegularly(): void {

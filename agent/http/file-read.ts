@@ -6,7 +6,7 @@ import type { Context } from 'hono'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { DirectoryEntry, DirectoryListing } from '../../protocol/file.ts'
 import { descriptorPath, HAS_PROC, joinBytes, openDirectory, type Place } from './file-tree.ts'
-import { type AgentEnv, stream } from './send.ts'
+import { type AgentEnv, type Answer, stream } from './send.ts'
 
 /** Most entries in one listing. */
 const MAX_ENTRIES = 10_000
@@ -49,19 +49,22 @@ async function answerOpenFile(c: Context<AgentEnv>, file: FileHandle, stats: Big
   return stream(c, headers, (answer) => sendRange(file, from, to, answer), status)
 }
 
-async function sendRange(
-  file: FileHandle,
-  from: number,
-  to: number,
-  answer: { signal: AbortSignal; write(bytes: Buffer): Promise<void> },
-) {
-  for (let at = from; at < to && !answer.signal.aborted; ) {
-    const wanted = Math.min(READ_BYTES, to - at)
-    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(wanted), 0, wanted, at)
+/**
+ * One piece is read while the one before is sent, into two buffers that take turns: new ones for each piece would have the
+ * garbage collector busy for a third of the time.
+ */
+async function sendRange(file: FileHandle, from: number, to: number, answer: Answer): Promise<undefined> {
+  const size = Math.min(READ_BYTES, to - from)
+  let [free, busy] = [Buffer.allocUnsafe(size), Buffer.allocUnsafe(size)]
+  let sent: Promise<void> | undefined
+  for (let at = from; at < to && !answer.signal.aborted; [free, busy] = [busy, free]) {
+    const { bytesRead } = await file.read(free, 0, Math.min(size, to - at), at)
     if (bytesRead === 0) throw new Error('the file became shorter while it was sent')
-    await answer.write(buffer.subarray(0, bytesRead))
+    await sent
+    sent = answer.handOn(free.subarray(0, bytesRead))
     at += bytesRead
   }
+  await sent
   return undefined
 }
 

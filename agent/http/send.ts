@@ -15,6 +15,8 @@ export interface Answer {
   readonly signal: AbortSignal
   /** Resolves when the client's side has room for more; at once when the client is gone. */
   write(bytes: Buffer | string): Promise<void>
+  /** Resolves when nothing needs `bytes` any more, so that the buffer can be used again; at once when the client is gone. */
+  handOn(bytes: Buffer): Promise<void>
 }
 
 /** Answers with what `body` writes; when it throws, the connection is cut. `body` returns trailers, if any. */
@@ -34,7 +36,11 @@ export async function stream(
   response.writeHead(status, headers)
   response.flushHeaders()
   try {
-    const trailers = await body({ signal: gone.signal, write: (bytes) => write(response, bytes, gone.signal) })
+    const trailers = await body({
+      signal: gone.signal,
+      write: (bytes) => write(response, bytes, gone.signal),
+      handOn: (bytes) => handOn(response, bytes, gone.signal),
+    })
     if (trailers !== undefined) response.addTrailers(trailers)
     response.end()
   } catch {
@@ -63,13 +69,28 @@ export async function* uploadOf(c: Context<AgentEnv>): AsyncGenerator<Buffer, vo
 
 async function write(response: ServerResponse, bytes: Buffer | string, signal: AbortSignal): Promise<void> {
   if (signal.aborted || bytes.length === 0 || response.write(bytes)) return
-  await new Promise<void>((resolve) => {
+  await untilCalled(signal, (done) => {
+    response.once('drain', done)
+    return () => response.off('drain', done)
+  })
+}
+
+async function handOn(response: ServerResponse, bytes: Buffer, signal: AbortSignal): Promise<void> {
+  if (signal.aborted || bytes.length === 0) return
+  await untilCalled(signal, (done) => {
+    response.write(bytes, done)
+  })
+}
+
+/** Resolves when `begin` calls `done`, or on `signal`; in the end it calls what `begin` returned. */
+function untilCalled(signal: AbortSignal, begin: (done: () => void) => (() => void) | undefined): Promise<void> {
+  return new Promise<void>((resolve) => {
     const done = () => {
-      response.off('drain', done)
+      cleanUp?.()
       signal.removeEventListener('abort', done)
       resolve()
     }
-    response.once('drain', done)
     signal.addEventListener('abort', done, { once: true })
+    const cleanUp = begin(done)
   })
 }

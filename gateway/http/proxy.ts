@@ -13,6 +13,7 @@ import { requestOver } from '../../tunnel/http.ts'
 import type { Principal } from '../auth/tokens.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { type Call, type Deps, principalOf, taskOf } from './context.ts'
+import { gatherWrites } from './gather-writes.ts'
 
 /** Until the agent's answer begins. The answer itself may take as long as it likes. */
 const HEAD_TIMEOUT_MS = 60_000
@@ -73,12 +74,15 @@ export async function forward(call: Call<AnyRoute>): Promise<Response> {
       'rclaude-request-id': call.requestId,
     },
   })
-  outgoing.once('close', () => upstream.destroy())
+  outgoing.once('close', () => {
+    if (!outgoing.writableFinished) upstream.destroy() // the client left; after an answer that is whole it ends by itself
+  })
   const answer = receiveAnswer(upstream)
   // The body flows while the answer is awaited: an agent may answer before it has read all of it.
   if (hasBody(incoming)) pipeline(incoming, upstream).catch(() => upstream.destroy())
   else upstream.end()
   const response = await answer
+  outgoing.cork() // a short answer is here whole, and goes in one write with its head
   outgoing.writeHead(response.statusCode ?? 502, {
     ...responseHeaders(response.headers),
     'rclaude-request-id': call.requestId,
@@ -86,7 +90,9 @@ export async function forward(call: Call<AnyRoute>): Promise<Response> {
   })
   outgoing.flushHeaders()
   response.once('end', () => outgoing.addTrailers(trailersOf(response)))
+  gatherWrites(response, outgoing)
   pipeline(response, outgoing).catch(() => outgoing.destroy())
+  setImmediate(() => outgoing.uncork())
   return RESPONSE_ALREADY_SENT
 }
 

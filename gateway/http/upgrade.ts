@@ -14,6 +14,7 @@ import { requestOver } from '../../tunnel/http.ts'
 import { authorize } from '../auth/authorize.ts'
 import type { Deps } from './context.ts'
 import { acceptTunnel, TUNNEL_PATH } from './dial.ts'
+import { gatherWrites } from './gather-writes.ts'
 import { type GuardOptions, guard } from './guard.ts'
 import { refuseUpgrade, toRclaudeError } from './problem.ts'
 import { forwardedPath, linkOf, requestHeaders } from './proxy.ts'
@@ -96,7 +97,7 @@ async function splice(
   )
   if (agent.head.length > 0) socket.write(agent.head)
   if (head.length > 0) agent.stream.write(head)
-  join(socket, agent.stream)
+  join(agent.stream, socket)
 }
 
 interface AgentSide {
@@ -169,15 +170,15 @@ async function refusalOf(response: IncomingMessage): Promise<RclaudeError> {
 }
 
 /** Both directions with back-pressure; an end or a fault on one side ends the other. */
-function join(a: Duplex, b: Duplex): void {
+function join(stream: Duplex, socket: Duplex): void {
   const close = () => {
-    a.destroy()
-    b.destroy()
+    stream.destroy()
+    socket.destroy()
   }
-  a.on('error', close).on('close', close)
-  b.on('error', close).on('close', close)
-  a.pipe(b)
-  b.pipe(a)
+  stream.on('error', close).on('close', close)
+  socket.on('error', close).on('close', close)
+  gatherWrites(stream, socket)
+  stream.pipe(socket).pipe(stream)
 }
 
 const acceptOf = (key: string): string =>

@@ -4,9 +4,11 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { BlockPool } from '../../tunnel/block-pool.ts'
 import { RESERVE_PER_TUNNEL_BYTES, ReplayBudget } from '../../tunnel/replay-budget.ts'
 import { ReplayBuffer } from '../../tunnel/replay-buffer.ts'
 import { ACK_EVERY_BYTES, ResumableTransport } from '../../tunnel/resumable.ts'
+import { writeBlocks } from '../../tunnel/send-queue.ts'
 import type { Carrier, CarrierReceiver } from '../../tunnel/transport.ts'
 import { eventually } from '../helpers/eventually.ts'
 
@@ -31,6 +33,7 @@ function sink() {
       return true
     },
     writeText: (text) => void texts.push(text),
+    queuedBytes: 0,
     close: async () => {},
     detach() {
       isDetached = true
@@ -88,14 +91,14 @@ describe('the replay buffer', () => {
           } else if (kind === 'give') {
             for (let i = 0; i < size; i += 1) there = Buffer.concat([there, buffer.next() ?? Buffer.alloc(0)])
           } else if (kind === 'acknowledge') {
-            expect(buffer.acknowledge(Math.min(there.length, buffer.acknowledged + size))).toBe(true)
+            expect(buffer.acknowledge(Math.min(there.length, buffer.acknowledged + size), 0)).toBe(true)
           } else {
             there = there.subarray(0, Math.max(buffer.acknowledged, there.length - size)) // the end was lost
             expect(buffer.rewind(there.length)).toBe(true)
           }
           expect(there.equals(all.subarray(0, there.length))).toBe(true)
           expect(buffer.held).toBe(all.length - buffer.acknowledged)
-          expect(buffer.acknowledge(buffer.given + 1)).toBe(false)
+          expect(buffer.acknowledge(buffer.given + 1, 0)).toBe(false)
         }
         for (let bytes = buffer.next(); bytes !== undefined; bytes = buffer.next())
           there = Buffer.concat([there, bytes])
@@ -119,6 +122,43 @@ describe('the replay buffer', () => {
       return process.memoryUsage().arrayBuffers - before < 2 * MIB
     })
     expect(buffer.held).toBe(240_000)
+  })
+})
+
+describe('memory for writes', () => {
+  const written = () => {
+    const buffer = new ReplayBuffer()
+    const bytes = writeBlocks.take(60 * KIB)
+    buffer.append(bytes)
+    buffer.next()
+    return { buffer, bytes }
+  }
+
+  it('is used again when the other side has the bytes', () => {
+    const { buffer, bytes } = written()
+    expect(buffer.acknowledge(60 * KIB, 0)).toBe(true)
+    expect(writeBlocks.take(KIB).buffer).toBe(bytes.buffer)
+  })
+
+  it('is not while the connection still reads from it, whatever the other side says it has', () => {
+    const { buffer, bytes } = written()
+    expect(buffer.acknowledge(60 * KIB, 1)).toBe(true)
+    expect(writeBlocks.take(KIB).buffer).not.toBe(bytes.buffer)
+  })
+
+  it('is not after the connection was lost: nobody knows what the old one still reads', () => {
+    const { buffer, bytes } = written()
+    expect(buffer.rewind(60 * KIB)).toBe(true)
+    expect(writeBlocks.take(KIB).buffer).not.toBe(bytes.buffer)
+  })
+
+  it('is kept up to a bound, and taken back only once', () => {
+    const pool = new BlockPool(KIB)
+    const blocks = Array.from({ length: 100 }, () => pool.take(KIB))
+    for (const block of [...blocks, ...blocks, Buffer.alloc(KIB)]) pool.giveBack(block)
+    expect(pool.free).toBe(64)
+    const again = new Set(Array.from({ length: 64 }, () => pool.take(1).buffer))
+    expect(again.size).toBe(64)
   })
 })
 

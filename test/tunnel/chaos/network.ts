@@ -102,6 +102,10 @@ export class VirtualCarrier implements Carrier {
     this.#arrive = arrive
   }
 
+  get queuedBytes(): number {
+    return this.#queued
+  }
+
   get isInUse(): boolean {
     return this.#receiver !== undefined
   }
@@ -114,7 +118,7 @@ export class VirtualCarrier implements Carrier {
   }
 
   write(bytes: Buffer): boolean {
-    this.#send(Buffer.from(bytes), bytes.length + 4)
+    this.#send(bytes, bytes.length + 4)
     this.#isFull = this.#queued > FULL_BYTES
     return !this.#isFull
   }
@@ -152,10 +156,15 @@ export class VirtualCarrier implements Carrier {
     if (this.isStuck) return
     const { bytesPerMs, latencyMs } = this.#profile
     this.#busyUntil = Math.max(this.#busyUntil, this.#clock.now()) + size / (bytesPerMs * this.speed)
-    this.#clock.after(this.#busyUntil - this.#clock.now(), () => this.#sent(size))
+    let sent = message
+    this.#clock.after(this.#busyUntil - this.#clock.now(), () => {
+      // Until now the connection reads from the writer's memory, as the operating system does; then it has its own.
+      sent = typeof message === 'string' ? message : Buffer.from(message)
+      this.#sent(size)
+    })
     this.#clock.after(this.#busyUntil + latencyMs - this.#clock.now(), () => {
       this.passedBytes += size
-      if (!this.#hasLeft || this.#profile.deliversAfterLeaving) this.#arrive(message)
+      if (!this.#hasLeft || this.#profile.deliversAfterLeaving) this.#arrive(sent)
     })
   }
 

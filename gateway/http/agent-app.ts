@@ -23,7 +23,7 @@ export function createAgentServer(context: TaskContext): { serve(link: AgentLink
       const tunnel = tunnelOf(request.socket)
       const link = tunnel && owners.get(tunnel)
       if (link === undefined) return void request.socket.destroy()
-      answer(context, link, request, response).catch((error: unknown) => refuse(context, response, error))
+      answer(context, link, request, response).catch((error: unknown) => refuse(context, request, response, error))
     },
   )
   return {
@@ -90,9 +90,9 @@ async function git(
   })
 }
 
-function refuse(context: TaskContext, response: ServerResponse, error: unknown): void {
+function refuse(context: TaskContext, request: IncomingMessage, response: ServerResponse, error: unknown): void {
   const requestId = newRequestId()
-  const known = toRclaudeError(error, context.log, requestId)
+  const known = toRclaudeError(error, context.log, requestId, request)
   if (response.headersSent) return void response.destroy()
   response.writeHead(known.status, problemHeaders(known, requestId)).end(JSON.stringify(known.toProblem(requestId)))
 }

@@ -2,6 +2,7 @@
  * The gateway's API. Every route of the table is mounted here with the same steps: who asks (`authorize`), is the
  * request well-formed (the route's schemas), then its handler. A route without a handler does not compile.
  */
+import type { IncomingMessage } from 'node:http'
 import { type Context, Hono } from 'hono'
 import type { z } from 'zod'
 import { invalid, RclaudeError } from '../../protocol/errors.ts'
@@ -136,6 +137,6 @@ async function readText(c: Context<Bindings>, limit: number): Promise<string> {
 
 function problem(c: Context<Bindings>, deps: Deps, error: unknown): Response {
   const requestId = c.get('requestId')
-  const known = toRclaudeError(error, deps.log, requestId)
+  const known = toRclaudeError(error, deps.log, requestId, c.env.incoming as IncomingMessage)
   return c.body(JSON.stringify(known.toProblem(requestId)), known.status as 400, problemHeaders(known, requestId))
 }

@@ -1,11 +1,21 @@
 /** Errors as RFC 9457 problem documents, on Hono and on bare sockets. */
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { Logger } from '../log.ts'
 
 /** What is not ours becomes `internal`: its message stays in the log. */
-export function toRclaudeError(error: unknown, log: Logger, requestId: string): RclaudeError {
+export function toRclaudeError(
+  error: unknown,
+  log: Logger,
+  requestId: string,
+  request?: IncomingMessage,
+): RclaudeError {
   if (error instanceof RclaudeError) return error
+  if (request?.destroyed && !request.complete) {
+    log.debug({ err: error, requestId }, 'the caller left in the middle of its request')
+    return new RclaudeError('invalid', 'the request was cut short', { cause: error })
+  }
   log.error({ err: error, requestId }, 'request failed')
   return new RclaudeError('internal', `the gateway failed at this request; its log has the reason under ${requestId}`, {
     cause: error,

@@ -11,9 +11,9 @@ import type { AnyRoute } from '../../protocol/route.ts'
 import type { Task } from '../../protocol/task.ts'
 import { requestOver } from '../../tunnel/http.ts'
 import type { Principal } from '../auth/tokens.ts'
-import type { AgentLink } from '../tunnels/links.ts'
-import { type Call, type Deps, principalOf, taskOf } from './context.ts'
+import { type Call, principalOf, taskOf } from './context.ts'
 import { gatherWrites } from './gather-writes.ts'
+import { streamTo } from './stream-to.ts'
 
 /** Until the agent's answer begins. The answer itself may take as long as it likes. */
 const HEAD_TIMEOUT_MS = 60_000
@@ -59,8 +59,7 @@ const NOT_FROM_AGENT = new Set([
 export async function forward(call: Call<AnyRoute>): Promise<Response> {
   const { c, deps } = call
   const { incoming, outgoing } = c.env
-  const link = linkOf(deps, taskOf(call))
-  const stream = await link.open()
+  const stream = await streamTo(deps, taskOf(call))
   if (outgoing.destroyed) {
     stream.destroy() // the client left while the agent's connection was awaited
     return RESPONSE_ALREADY_SENT
@@ -94,19 +93,6 @@ export async function forward(call: Call<AnyRoute>): Promise<Response> {
   pipeline(response, outgoing).catch(() => outgoing.destroy())
   setImmediate(() => outgoing.uncork())
   return RESPONSE_ALREADY_SENT
-}
-
-/** @throws RclaudeError `agent_offline`, in the words that fit the task's state */
-export function linkOf(deps: Deps, task: Task): AgentLink {
-  const link = deps.links.ofTask(task.id)
-  if (link !== undefined && task.state === 'running') return link
-  if (task.state === 'ended')
-    throw new RclaudeError(
-      'gone',
-      `task ${task.id} ended at ${task.endedAt} (${task.outcome}); its machine is gone. Start it again with: rclaude retry ${task.id}`,
-    )
-  const wait = task.state === 'running' ? 'its agent is not connected at the moment' : `it is ${task.state}`
-  throw new RclaudeError('agent_offline', `task ${task.id} cannot be reached: ${wait}`, { retryAfterSeconds: 1 })
 }
 
 /**

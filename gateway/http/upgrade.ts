@@ -17,8 +17,9 @@ import { acceptTunnel, TUNNEL_PATH } from './dial.ts'
 import { gatherWrites } from './gather-writes.ts'
 import { type GuardOptions, guard } from './guard.ts'
 import { refuseUpgrade, toRclaudeError } from './problem.ts'
-import { forwardedPath, linkOf, requestHeaders } from './proxy.ts'
+import { forwardedPath, requestHeaders } from './proxy.ts'
 import { addressOf, headerOf } from './request.ts'
+import { streamTo } from './stream-to.ts'
 
 /** Until the agent has answered the handshake. */
 const HANDSHAKE_TIMEOUT_MS = 10_000
@@ -83,7 +84,7 @@ async function splice(
   deps.connections.add(principal, socket)
   const protocol = headerOf(request, 'sec-websocket-protocol')
   const target = forwardedPath(request, task)
-  const stream = await linkOf(deps, task).open()
+  const stream = await streamTo(deps, task)
   socket.once('close', () => stream.destroy()) // the client left, or its token was revoked meanwhile
   if (socket.destroyed) stream.destroy()
   const agent = await shakeHands(stream, target, {

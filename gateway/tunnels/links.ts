@@ -9,7 +9,7 @@ import type { Tunnel } from '../../tunnel/tunnel.ts'
 
 /** An agent must answer a small request within this time. */
 const CALL_TIMEOUT_MS = 30_000
-/** Whoever needs a stream while the agent's connection is lost waits so long for the next one. */
+/** Whoever needs an agent that is not connected at the moment waits so long for it. */
 const ATTACH_WAIT_MS = 10_000
 /** Longest JSON answer of an agent. */
 const MAX_ANSWER_BYTES = 1024 * 1024
@@ -62,27 +62,30 @@ export class AgentLink {
 
   /**
    * A fresh stream; waits for a connection that is lost at the moment.
-   * @throws RclaudeError `unavailable`, or the signal's reason
+   * @throws RclaudeError `agent_offline`, `limit`, or the signal's reason
    */
   async open(signal?: AbortSignal): Promise<TunnelStream> {
     if (!(await this.tunnel.whenAttached(this.#attachWaitMs, signal)))
       throw new RclaudeError(
-        'unavailable',
+        'agent_offline',
         `the agent of task ${this.taskId} has lost its connection; try again soon`,
-        {
-          retryAfterSeconds: 5,
-        },
+        { retryAfterSeconds: 5 },
       )
     try {
       return this.tunnel.open()
     } catch (cause) {
       if (!(cause instanceof TunnelError)) throw cause
+      if (cause.code === 'TUNNEL_TOO_MANY_STREAMS')
+        throw new RclaudeError('limit', `task ${this.taskId} is asked for too much at once: ${cause.message}`, {
+          cause,
+          retryAfterSeconds: 1,
+        })
       const message = `the agent of task ${this.taskId} takes no more requests: ${cause.message}`
-      throw new RclaudeError('unavailable', message, { cause, retryAfterSeconds: 1 })
+      throw new RclaudeError('agent_offline', message, { cause, retryAfterSeconds: 1 })
     }
   }
 
-  /** A small JSON request. @throws RclaudeError `agent_failed`, `agent_timeout` or `unavailable` */
+  /** A small JSON request. @throws RclaudeError `agent_failed`, `agent_timeout`, or as open() */
   async call(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
     const deadline = startDeadline(method, path, this.#callTimeoutMs)
@@ -191,9 +194,29 @@ function problemOf(response: IncomingMessage, text: string): RclaudeError {
 export class AgentLinks {
   readonly #byTask = new Map<TaskId, AgentLink>()
   readonly #byLaunch = new Map<LaunchId, AgentLink>()
+  readonly #awaited = new Map<TaskId, Set<(link: AgentLink) => void>>()
 
   ofTask(taskId: TaskId): AgentLink | undefined {
     return this.#byTask.get(taskId)
+  }
+
+  /** The task's link, or the one that comes within `ms`: after a restart of the gateway its agents are back in a moment. */
+  whenLinked(taskId: TaskId, ms: number = ATTACH_WAIT_MS): Promise<AgentLink | undefined> {
+    const link = this.ofTask(taskId)
+    if (link !== undefined) return Promise.resolve(link)
+    const waiting = this.#awaited.get(taskId) ?? new Set()
+    this.#awaited.set(taskId, waiting)
+    return new Promise((resolve) => {
+      const settle = (found: AgentLink | undefined) => {
+        clearTimeout(timer)
+        waiting.delete(settle)
+        if (waiting.size === 0) this.#awaited.delete(taskId)
+        resolve(found)
+      }
+      const timer = setTimeout(() => settle(undefined), ms)
+      timer.unref()
+      waiting.add(settle)
+    })
   }
 
   ofLaunch(launchId: LaunchId): AgentLink | undefined {
@@ -211,6 +234,7 @@ export class AgentLinks {
     this.#byTask.set(link.taskId, link)
     this.#byLaunch.set(link.launchId, link)
     older?.close('the agent has dialled again')
+    for (const settle of [...(this.#awaited.get(link.taskId) ?? [])]) settle(link)
   }
 
   /** @returns false when another link has taken its place */

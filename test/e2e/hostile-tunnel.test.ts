@@ -75,7 +75,7 @@ async function expectAllWell(gateway: StubGateway, who: DialAs, bystander?: { is
   expect(await tunnel.ping()).toBeGreaterThan(0)
   if (bystander !== undefined) expect(bystander.isClosed).toBe(false)
   expect((await fetch(`${gateway.url}/healthz`)).status).toBe(200)
-  expect(/a handler threw|uncaught|unhandled/i.exec(gateway.log())).toBe(null)
+  expect(/a handler threw|uncaught|unhandled|request failed/i.exec(gateway.log())).toBe(null)
 }
 
 const pong = (agent: HostileAgent, value: number) =>

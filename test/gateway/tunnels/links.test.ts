@@ -1,7 +1,7 @@
 /** The gateway's own requests to an agent that does not play along. */
 import { createServer, type RequestListener } from 'node:http'
 import { expect, onTestFinished, test } from 'vitest'
-import { AgentLink } from '../../../gateway/tunnels/links.ts'
+import { AgentLink, AgentLinks } from '../../../gateway/tunnels/links.ts'
 import { newLaunchId, newTaskId } from '../../../protocol/ids.ts'
 import { serveStreams } from '../../../tunnel/http.ts'
 import { joinedInMemory } from '../../tunnel/joined.ts'
@@ -27,6 +27,32 @@ test('an answer that begins and never ends is given up like one that never begin
   await expect(silent.call('POST', '/stop', {})).rejects.toMatchObject({ code: 'agent_timeout' })
   const refusing = linkTo((_request, response) => void response.writeHead(500).write('{'))
   await expect(refusing.stream('/events')).rejects.toMatchObject({ code: 'agent_timeout' })
+})
+
+test('a stream over the cap is refused as a limit, one after go-away as an agent that is leaving', async () => {
+  const { client, server: gatewaySide } = joinedInMemory({}, { maxOutgoingStreams: 2 })
+  const link = new AgentLink(newTaskId(), newLaunchId(), gatewaySide, { version: 'test', capabilities: [] })
+  const [first] = [await link.open(), await link.open()]
+  await expect(link.open()).rejects.toMatchObject({ code: 'limit', retryAfterSeconds: 1 })
+  first.destroy()
+  const third = await link.open()
+  client.goAway()
+  await client.ping() // the go-away went before it
+  third.destroy()
+  await expect(link.open()).rejects.toMatchObject({ code: 'agent_offline', retryAfterSeconds: 1 })
+})
+
+test('who waits for a task gets its link when it comes, or nothing in the end', async () => {
+  const links = new AgentLinks()
+  const { server } = joinedInMemory()
+  const link = new AgentLink(newTaskId(), newLaunchId(), server, { version: 'test', capabilities: [] })
+  expect(await links.whenLinked(link.taskId, 20)).toBe(undefined)
+  const two = [links.whenLinked(link.taskId, 5_000), links.whenLinked(link.taskId, 5_000)]
+  const other = links.whenLinked(newTaskId(), 50)
+  links.attach(link)
+  expect(await Promise.all(two)).toEqual([link, link])
+  expect(await links.whenLinked(link.taskId, 0)).toBe(link)
+  expect(await other).toBe(undefined)
 })
 
 test('a stream that has begun may last', async () => {

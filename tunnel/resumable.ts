@@ -12,8 +12,8 @@
 
 import { type Clock, systemClock, type Timer } from './clock.ts'
 import { protocolError, type TunnelError } from './errors.ts'
+import { Outflow } from './outflow.ts'
 import { type ReplayBudget, sharedReplayBudget } from './replay-budget.ts'
-import { ReplayBuffer } from './replay-buffer.ts'
 import { parseCount } from './resume-headers.ts'
 import type { Carrier, Resumption, Transport, TransportEnd, TransportReceiver } from './transport.ts'
 
@@ -41,16 +41,11 @@ export class ResumableTransport implements Transport, Resumption {
   /** Called once, when the session is over, whoever ended it. */
   onEnd: () => void = () => {}
 
-  readonly #maxReplayBytes: number
-  readonly #budget: ReplayBudget
+  readonly #outflow: Outflow
   readonly #resumeWithinMs: number
   readonly #clock: Clock
-  readonly #replay = new ReplayBuffer()
   #receiver: TransportReceiver | undefined
   #carrier: Carrier | undefined
-  #isCarrierFull = false
-  /** The writer was told false and waits for onDrain. */
-  #isWriterWaiting = false
   #wasAttached = false
   #acknowledged = 0
   #ackTimer: Timer | undefined
@@ -58,11 +53,11 @@ export class ResumableTransport implements Transport, Resumption {
   #resolveLost: (reason: string) => void = () => {}
   #isOver = false
   #closing: Promise<void> | undefined
-  readonly #retry = () => this.#relieve()
 
   constructor(options: ResumableOptions = {}) {
-    this.#maxReplayBytes = Math.max(MIN_REPLAY_BYTES, options.maxReplayBytes ?? MAX_REPLAY_BYTES)
-    this.#budget = options.budget ?? sharedReplayBudget
+    const maxReplayBytes = Math.max(MIN_REPLAY_BYTES, options.maxReplayBytes ?? MAX_REPLAY_BYTES)
+    const budget = options.budget ?? sharedReplayBudget
+    this.#outflow = new Outflow(maxReplayBytes, budget, () => this.#receiver?.onDrain())
     this.#resumeWithinMs = options.resumeWithinMs ?? RESUME_WITHIN_MS
     this.#clock = options.clock ?? systemClock
   }
@@ -79,7 +74,7 @@ export class ResumableTransport implements Transport, Resumption {
       carrier.detach()
       return Promise.resolve('the session is over')
     }
-    if (!this.#replay.canRewind(position)) {
+    if (!this.#outflow.canRewind(position)) {
       carrier.detach()
       this.refuse(position)
       return Promise.resolve('the other side states a position that cannot be')
@@ -88,9 +83,8 @@ export class ResumableTransport implements Transport, Resumption {
     const lost = new Promise<string>((resolve) => {
       this.#resolveLost = resolve
     })
-    this.#releasing(() => this.#replay.rewind(position))
+    this.#outflow.attach(carrier, position)
     this.#carrier = carrier
-    this.#isCarrierFull = false
     this.#acknowledged = this.received // the handshake said so
     if (this.#wasAttached) this.resumes += 1
     this.#wasAttached = true
@@ -100,23 +94,24 @@ export class ResumableTransport implements Transport, Resumption {
     carrier.start({
       onBytes: (bytes) => ifPresent(() => this.#receive(bytes)),
       onText: (text) => ifPresent(() => this.#acknowledgement(text)),
-      onDrain: () => ifPresent(() => this.#drained()),
+      onDrain: () => ifPresent(() => this.#outflow.drained()),
       onClose: (end) => ifPresent(() => this.#lose(end)),
     })
     this.#receiver?.onAttach?.()
-    this.#relieve()
+    this.#outflow.go()
     return lost
   }
 
   /** Whether the other side can have everything up to here. */
   canResumeFrom(position: number): boolean {
-    return !this.#isOver && this.#replay.canRewind(position)
+    return !this.#isOver && this.#outflow.canRewind(position)
   }
 
   /** The other side stated a position that cannot be: the session is over. Returns the error to answer with. */
   refuse(position: number): TunnelError {
-    const { acknowledged, written } = this.#replay
-    return this.#fail(`it has ${position} bytes, which cannot be: ${acknowledged} to ${written} are possible`)
+    const [from] = this.#outflow.acknowledgeable
+    const to = from + this.#outflow.held
+    return this.#fail(`it has ${position} bytes, which cannot be: ${from} to ${to} are possible`)
   }
 
   /** Leaves the present connection, if there is one. Not a byte of it counts from here on. */
@@ -137,11 +132,7 @@ export class ResumableTransport implements Transport, Resumption {
 
   write(bytes: Buffer): boolean {
     if (this.#isOver) return true // onClose follows
-    this.#replay.append(bytes)
-    this.#budget.take(bytes.length)
-    this.#give()
-    this.#isWriterWaiting = !this.#hasRoom()
-    return !this.#isWriterWaiting
+    return this.#outflow.write(bytes)
   }
 
   close(reason: string): Promise<void> {
@@ -162,7 +153,7 @@ export class ResumableTransport implements Transport, Resumption {
   }
 
   get bytesInFlight(): number {
-    return this.#replay.held
+    return this.#outflow.held
   }
 
   dropConnection(reason: string): void {
@@ -171,56 +162,11 @@ export class ResumableTransport implements Transport, Resumption {
 
   // --- sending ---
 
-  /** Gives the connection what it can take. */
-  #give(): void {
-    while (this.#carrier !== undefined && !this.#isCarrierFull) {
-      const bytes = this.#replay.next()
-      if (bytes === undefined) return
-      this.#isCarrierFull = !this.#carrier.write(bytes)
-    }
-  }
-
-  #drained(): void {
-    this.#isCarrierFull = false
-    this.#relieve()
-  }
-
-  #hasRoom(): boolean {
-    const { held, given, written } = this.#replay
-    if (this.#carrier === undefined || this.#isCarrierFull || given < written) return false
-    if (held >= this.#maxReplayBytes) return false
-    if (this.#budget.hasRoomFor(held)) return true
-    this.#budget.whenGivenBack(this.#retry)
-    return false
-  }
-
-  /** Something may go on: more for the connection, more from the writer. */
-  #relieve(): void {
-    if (this.#isOver) return
-    this.#give()
-    if (!this.#isWriterWaiting || !this.#hasRoom()) return
-    this.#isWriterWaiting = false
-    this.#receiver?.onDrain()
-  }
-
   #acknowledgement(text: string): void {
+    const [from, to] = this.#outflow.acknowledgeable
     const position = parseCount(text)
-    const queued = this.#carrier?.queuedBytes ?? 0
-    if (position === undefined || !this.#releasing(() => this.#replay.acknowledge(position, queued))) {
-      this.#fail(`it acknowledges "${text}", ${this.#replay.acknowledged} to ${this.#replay.given} are possible`)
-      return
-    }
-    this.#receiver?.onLife?.()
-    this.#relieve()
-  }
-
-  /** Runs what may drop held bytes, and gives these back to the budget. */
-  #releasing<T>(action: () => T): T {
-    const before = this.#replay.held
-    const result = action()
-    const freed = before - this.#replay.held
-    if (freed > 0) this.#budget.giveBack(freed)
-    return result
+    if (position !== undefined && this.#outflow.acknowledge(position)) this.#receiver?.onLife?.()
+    else this.#fail(`it acknowledges "${text}", ${from} to ${to} are possible`)
   }
 
   // --- receiving ---
@@ -257,6 +203,7 @@ export class ResumableTransport implements Transport, Resumption {
 
   #leaveCarrier(): void {
     this.#carrier = undefined
+    this.#outflow.detach()
     this.#ackTimer?.cancel()
     this.#ackTimer = undefined
   }
@@ -279,12 +226,7 @@ export class ResumableTransport implements Transport, Resumption {
 
   async #close(reason: string): Promise<void> {
     const carrier = this.#carrier
-    // Whatever the connection's queue says: this is the last, and it is bounded.
-    while (carrier !== undefined) {
-      const bytes = this.#replay.next()
-      if (bytes === undefined) break
-      carrier.write(bytes)
-    }
+    if (carrier !== undefined) this.#outflow.giveAll()
     this.#finish({ clean: false, message: reason })
     await carrier?.close(reason)
   }
@@ -294,8 +236,7 @@ export class ResumableTransport implements Transport, Resumption {
     this.#isOver = true
     this.#leaveCarrier()
     this.#resumeTimer?.cancel()
-    this.#budget.forget(this.#retry)
-    this.#releasing(() => this.#replay.clear())
+    this.#outflow.end()
     const receiver = this.#receiver
     this.#receiver = undefined
     this.onEnd()

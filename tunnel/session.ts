@@ -1,16 +1,17 @@
 // A yamux session (hashicorp/yamux, spec.md): many streams over one transport.
 //
-// Receiving: transport -> FrameDecoder -> onFrame / onPayload / onFrameEnd -> the stream. Anything that breaks the
-// specification throws a TunnelError there, and #fail ends the session with a go-away, never the process.
+// Receiving: transport -> FrameDecoder -> Incoming -> the stream. Anything that breaks the specification throws a
+// TunnelError there, and #fail ends the session with a go-away, never the process.
 // Sending: streams and control frames go through the Sender, which asks the transport for room.
 // The end: #end runs once, whoever began it. All streams end with TUNNEL_CLOSED and `closed` resolves.
 
 import { AcceptDeadline } from './accept-deadline.ts'
 import { Attachment } from './attachment.ts'
-import { FrameDecoder, type FrameSink } from './decoder.ts'
-import { protocolError, TunnelError } from './errors.ts'
-import { Flag, type FrameHeader, FrameType, GoAwayCode } from './frame.ts'
+import { FrameDecoder } from './decoder.ts'
+import { TunnelError } from './errors.ts'
+import { Flag, FrameType, GoAwayCode } from './frame.ts'
 import { Heartbeat } from './heartbeat.ts'
+import { Incoming } from './incoming.ts'
 import type { TunnelSettings } from './options.ts'
 import { Sender } from './sender.ts'
 import type { StreamLink, TunnelStream } from './stream.ts'
@@ -18,33 +19,25 @@ import { StreamTable } from './stream-table.ts'
 import type { Transport, TransportEnd } from './transport.ts'
 import type { CloseReason, Tunnel, TunnelStats } from './types.ts'
 
-export class Session implements Tunnel, FrameSink, StreamLink {
+export class Session implements Tunnel, StreamLink {
   readonly closed: Promise<CloseReason>
   bytesReceived = 0
 
   readonly #transport: Transport
-  readonly #settings: TunnelSettings
-  readonly #decoder = new FrameDecoder(this)
+  readonly #incoming: Incoming
+  readonly #decoder: FrameDecoder
   readonly #heartbeat: Heartbeat
   readonly #sender: Sender
   readonly #streams: StreamTable
   readonly #attachment: Attachment
   readonly #acceptDeadline: AcceptDeadline
   #resets = 0
-  #handler: ((stream: TunnelStream) => void) | undefined
-  readonly #waitingForHandler = new Set<TunnelStream>()
-  /** The frame being received and its stream; no stream means that its payload is dropped. */
-  #frame: FrameHeader | undefined
-  #frameStream: TunnelStream | undefined
-  #weSaidGoAway = false
-  #peerSaidGoAway = false
   #closeReason: CloseReason | undefined
   #transportClosed: Promise<void> | undefined
   #resolveClosed: (reason: CloseReason) => void = () => {}
 
   constructor(transport: Transport, settings: TunnelSettings) {
     this.#transport = transport
-    this.#settings = settings
     this.#sender = new Sender(transport)
     this.#heartbeat = new Heartbeat(settings, {
       sendPing: (value) => this.#sendControl(FrameType.ping, Flag.syn, 0, value),
@@ -52,6 +45,18 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     })
     this.#streams = new StreamTable(settings, this, this.#heartbeat)
     this.#acceptDeadline = new AcceptDeadline(settings.acceptTimeoutMs, settings.clock)
+    this.#incoming = new Incoming({
+      settings,
+      streams: this.#streams,
+      heartbeat: this.#heartbeat,
+      acceptDeadline: this.#acceptDeadline,
+      sendControl: (...frame) => this.#sendControl(...frame),
+      onReset: () => {
+        this.#resets += 1
+      },
+      onFailure: (message) => this.#end({ kind: 'peer', message }, undefined),
+    })
+    this.#decoder = new FrameDecoder(this.#incoming)
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve
     })
@@ -71,7 +76,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
 
   open(): TunnelStream {
     if (this.#closeReason !== undefined) throw closedError(this.#closeReason)
-    if (this.#peerSaidGoAway) {
+    if (this.#incoming.peerSaidGoAway) {
       throw new TunnelError(
         'TUNNEL_GOING_AWAY',
         'the other side of the tunnel accepts no new streams; wait for its next',
@@ -84,10 +89,7 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   }
 
   onStream(handler: (stream: TunnelStream) => void): void {
-    this.#handler = handler
-    const waiting = [...this.#waitingForHandler]
-    this.#waitingForHandler.clear()
-    for (const stream of waiting) handler(stream)
+    this.#incoming.onStream(handler)
   }
 
   async ping(): Promise<number> {
@@ -96,8 +98,8 @@ export class Session implements Tunnel, FrameSink, StreamLink {
   }
 
   goAway(): void {
-    if (this.#weSaidGoAway || this.isClosed) return
-    this.#weSaidGoAway = true
+    if (this.#incoming.refusesStreams || this.isClosed) return
+    this.#incoming.refusesStreams = true
     this.#sendControl(FrameType.goAway, 0, 0, GoAwayCode.normal)
   }
 
@@ -149,42 +151,12 @@ export class Session implements Tunnel, FrameSink, StreamLink {
 
   forget(stream: TunnelStream, reset: boolean): void {
     if (!this.#streams.remove(stream)) return
-    this.#waitingForHandler.delete(stream)
+    this.#incoming.forget(stream)
     this.#acceptDeadline.forget(stream)
     this.#sender.forget(stream)
     if (!reset) return
     this.#resets += 1
     this.#sendControl(FrameType.windowUpdate, Flag.rst, stream.id, 0)
-  }
-
-  // --- FrameSink ---
-
-  onFrame(frame: FrameHeader): void {
-    this.#frame = frame
-    this.#frameStream = undefined
-    switch (frame.type) {
-      case FrameType.data:
-      case FrameType.windowUpdate:
-        this.#frameStream = this.#streamFrame(frame)
-        break
-      case FrameType.ping:
-        this.#pingFrame(frame)
-        break
-      case FrameType.goAway:
-        this.#goAwayFrame(frame)
-        break
-      default:
-        frame.type satisfies never
-    }
-  }
-
-  onPayload(bytes: Buffer): void {
-    this.#frameStream?.receive(bytes)
-  }
-
-  /** FIN counts once the payload of its frame is in. */
-  onFrameEnd(): void {
-    if (this.#frame !== undefined && this.#frame.flags & Flag.fin) this.#frameStream?.endOfData()
   }
 
   // --- receiving ---
@@ -198,73 +170,6 @@ export class Session implements Tunnel, FrameSink, StreamLink {
     } catch (error) {
       this.#fail(error)
     }
-  }
-
-  /** A data or window-update frame; returns the stream that gets its payload. */
-  #streamFrame(frame: FrameHeader): TunnelStream | undefined {
-    const { streamId, flags, length, type } = frame
-    if (streamId === 0) throw protocolError('data or window update on stream 0, which is the session itself')
-    const stream = flags & Flag.syn ? this.#synFrame(frame) : this.#streams.get(streamId)
-    if (stream === undefined) return this.#ignoreFrame(frame)
-    this.#acceptDeadline.forget(stream)
-
-    if (flags & Flag.ack) stream.accept()
-    if (flags & Flag.rst) {
-      this.#resets += 1
-      stream.reset()
-      return undefined
-    }
-    if (type === FrameType.data) stream.beginData(length)
-    else stream.addSendWindow(length)
-    return stream
-  }
-
-  #synFrame({ streamId }: FrameHeader): TunnelStream | undefined {
-    const stream = this.#streams.accept(streamId)
-    if (stream === undefined) {
-      this.#sendControl(FrameType.windowUpdate, Flag.rst, streamId, 0)
-      return undefined
-    }
-    if (this.#weSaidGoAway) {
-      stream.destroy() // which sends RST
-      return undefined
-    }
-    this.#sendControl(FrameType.windowUpdate, Flag.ack, streamId, 0)
-    this.#announce(stream)
-    return stream
-  }
-
-  /** Frames for a stream that is over are normal (it was reset while they travelled); for one that never was they are not. */
-  #ignoreFrame({ streamId, type, length }: FrameHeader): undefined {
-    if (!this.#streams.wasOpened(streamId)) throw protocolError(`frame for stream ${streamId}, which was never opened`)
-    if (type === FrameType.data && length > this.#settings.maxWindowBytes) {
-      throw protocolError(`data frame of ${length} bytes is beyond any window given (stream ${streamId})`)
-    }
-  }
-
-  #pingFrame({ flags, length, streamId }: FrameHeader): void {
-    if (streamId !== 0) throw protocolError(`ping on stream ${streamId}, it belongs on stream 0`)
-    if (flags & Flag.syn) this.#sendControl(FrameType.ping, Flag.ack, 0, length)
-    else if (flags & Flag.ack) this.#heartbeat.answered(length)
-  }
-
-  #goAwayFrame({ length, streamId }: FrameHeader): void {
-    if (streamId !== 0) throw protocolError(`go-away on stream ${streamId}, it belongs on stream 0`)
-    if (length === GoAwayCode.normal) {
-      this.#peerSaidGoAway = true
-      return
-    }
-    const why = length === GoAwayCode.protocolError ? 'a protocol error' : `error code ${length}`
-    this.#end({ kind: 'peer', message: `the other side ended the tunnel because of ${why}` }, undefined)
-  }
-
-  /** Handlers run outside the decoder, so that their exceptions are their own. */
-  #announce(stream: TunnelStream): void {
-    queueMicrotask(() => {
-      if (stream.destroyed) return
-      if (this.#handler === undefined) this.#waitingForHandler.add(stream)
-      else this.#handler(stream)
-    })
   }
 
   // --- sending ---

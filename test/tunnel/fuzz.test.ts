@@ -11,7 +11,7 @@ import { TARGETS } from './fuzz/targets.ts'
 
 const directory = fileURLToPath(new URL('./fuzz', import.meta.url))
 const SEED = 3
-const EXECUTIONS: Record<string, number> = { decoder: 30_000, session: 800, pair: 800 }
+const EXECUTIONS: Record<string, number> = { decoder: 30_000, session: 800, pair: 800, resume: 3_000 }
 
 /** Like trapUncaught, and what fails is written down with the command that repeats it. */
 async function withReport<T>(work: () => Promise<T>): Promise<T> {

@@ -1,12 +1,17 @@
-// npm run chaos:tunnel -- --seed S     one schedule, printed, twice: what it does must not depend on chance
-// npm run chaos:tunnel -- --runs N     seeds 1 to N (--from F: F to F + N - 1); ends with 1 if one failed
-
 import { parseArgs } from 'node:util'
 import { runSchedule } from './run-schedule.ts'
 import { scheduleOf } from './schedule.ts'
 
+const HELP = `npm run chaos:tunnel -- --seed S              one schedule, printed, twice: what it does must not depend on chance
+npm run chaos:tunnel -- [--runs N] [--from F]  seeds F to F + N - 1 (1 to 1000 unless told); exit code 1 if one failed
+`
+
 /** Returns the exit code. */
-export function main(args: string[]): Promise<number> {
+export async function main(args: string[]): Promise<number> {
+  if (args.includes('--help')) {
+    process.stdout.write(HELP)
+    return 0
+  }
   const { values } = parseArgs({
     args,
     options: {
@@ -15,7 +20,13 @@ export function main(args: string[]): Promise<number> {
       from: { type: 'string', default: '1' },
     },
   })
-  return values.seed === undefined ? runMany(Number(values.from), Number(values.runs)) : replay(Number(values.seed))
+  const { from, runs, seed } = values
+  return seed === undefined ? runMany(whole('from', from), whole('runs', runs)) : replay(whole('seed', seed))
+}
+
+function whole(name: string, value: string): number {
+  if (/^\d{1,15}$/.test(value)) return Number(value)
+  throw new Error(`--${name} must be a whole number, not ${value}`)
 }
 
 async function replay(seed: number): Promise<number> {

@@ -1,9 +1,3 @@
-// npm run fuzz:tunnel -- --minutes N [--executions N] [--seed S] [--target decoder|session|pair] [--keep]
-// npm run fuzz:tunnel -- --replay FILE
-//
-// Fuzzes until the time or the executions are used up, whichever is first; the targets take turns. A crash is written to
-// crashes/ in as few pieces as show it, and ends the run with exit code 1. --keep puts what was reached into corpus/.
-
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -14,6 +8,16 @@ import { Features } from './features.ts'
 import { Random } from './random.ts'
 import type { Target } from './target.ts'
 import { TARGETS, turnOf } from './targets.ts'
+
+const HELP = `npm run fuzz:tunnel -- [--minutes N] [--executions N] [--seed S] [--target decoder|session|pair|resume] [--keep]
+npm run fuzz:tunnel -- --replay FILE
+
+Fuzzes until the time or the executions are used up, whichever is first (one minute unless told); the targets take turns.
+A crash is written to crashes/ in as few pieces as show it, and ends the run with exit code 1.
+
+  --keep         what was reached goes into corpus/, which CI runs
+  --replay FILE  one input again, with its stack trace
+`
 
 const REPORT_EVERY_MS = 30_000
 /** The clock itself: while a target runs, the global one is a virtual one. */
@@ -28,6 +32,10 @@ export interface Places {
 
 /** Returns the exit code. */
 export async function main(argv: string[], places: Places): Promise<number> {
+  if (argv.includes('--help')) {
+    process.stdout.write(HELP)
+    return 0
+  }
   const options = parse(argv)
   return trapUncaught(async () => {
     try {

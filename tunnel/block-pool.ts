@@ -4,6 +4,8 @@
 // A block that is never given back is collected like any other buffer, so whoever can't tell whether somebody still reads
 // from one just drops it.
 
+import { HEADER_BYTES, MAX_FRAME_PAYLOAD } from './frame.ts'
+
 /** What is kept when it is not in use: 4 MiB, for the whole process. */
 const MAX_FREE_BLOCKS = 64
 
@@ -33,3 +35,8 @@ export class BlockPool {
     if (this.#free.length < MAX_FREE_BLOCKS) this.#free.push(Buffer.from(bytes.buffer))
   }
 }
+
+/** Frames are gathered into one write of about this size: four full ones, and control frames before them. */
+export const WRITE_BYTES = 4 * (HEADER_BYTES + MAX_FRAME_PAYLOAD) + 1024
+/** For writes of at least half that size (send-queue.ts). Who sent one for good gives it back (replay-buffer.ts). */
+export const writeBlocks = new BlockPool(WRITE_BYTES)

@@ -7,6 +7,8 @@
 
 export const PROTOCOL_VERSION = 0
 export const HEADER_BYTES = 12
+/** Of the data frames that we send. */
+export const MAX_FRAME_PAYLOAD = 16 * 1024
 export const MAX_UINT32 = 0xffff_ffff
 
 export const FrameType = { data: 0, windowUpdate: 1, ping: 2, goAway: 3 } as const

@@ -4,7 +4,7 @@
 // Big pieces are kept as they are, without a copy: they belong to us from the write on. Small ones are copied together,
 // so that a peer that provokes twelve-byte frames and acknowledges nothing can't make us hold an object for each.
 
-import { writeBlocks } from './send-queue.ts'
+import { writeBlocks } from './block-pool.ts'
 
 /** Pieces below this are copied into a shared block. */
 const SMALL_PIECE_BYTES = 4 * 1024

@@ -5,17 +5,12 @@
 // Nothing piles up here: data stays in its stream until it is framed, window updates are one per stream, and the control
 // frames that a peer can provoke (ping answers, resets) are counted.
 
-import { BlockPool } from './block-pool.ts'
+import { WRITE_BYTES, writeBlocks } from './block-pool.ts'
 import { protocolError } from './errors.ts'
-import { encodeHeader, Flag, type FrameHeader, FrameType, HEADER_BYTES } from './frame.ts'
+import { encodeHeader, Flag, type FrameHeader, FrameType, HEADER_BYTES, MAX_FRAME_PAYLOAD } from './frame.ts'
 import type { TunnelStream } from './stream.ts'
 import { Turns } from './turns.ts'
 
-export const MAX_FRAME_PAYLOAD = 16 * 1024
-/** Frames are gathered into one write of about this size: four full ones, and control frames before them. */
-const WRITE_BYTES = 4 * (HEADER_BYTES + MAX_FRAME_PAYLOAD) + 1024
-/** For what is at least half a write. Who sent it for good gives it back (resumable.ts). */
-export const writeBlocks = new BlockPool(WRITE_BYTES)
 /** Beyond this the peer asks faster than it reads our answers (Go's HTTP/2 server has the same limit). */
 export const MAX_CONTROL_FRAMES = 10_000
 

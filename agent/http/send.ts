@@ -85,12 +85,13 @@ async function handOn(response: ServerResponse, bytes: Buffer, signal: AbortSign
 /** Resolves when `begin` calls `done`, or on `signal`; in the end it calls what `begin` returned. */
 function untilCalled(signal: AbortSignal, begin: (done: () => void) => (() => void) | undefined): Promise<void> {
   return new Promise<void>((resolve) => {
+    let cleanUp: (() => void) | undefined
     const done = () => {
       cleanUp?.()
       signal.removeEventListener('abort', done)
       resolve()
     }
     signal.addEventListener('abort', done, { once: true })
-    const cleanUp = begin(done)
+    cleanUp = begin(done)
   })
 }

@@ -81,12 +81,12 @@ export async function forward(call: Call<AnyRoute>): Promise<Response> {
   if (hasBody(incoming)) pipeline(incoming, upstream).catch(() => upstream.destroy())
   else upstream.end()
   const response = await answer
-  outgoing.cork() // a short answer is here whole, and goes in one write with its head
   outgoing.writeHead(response.statusCode ?? 502, {
     ...responseHeaders(response.headers),
     'rclaude-request-id': call.requestId,
     ...(mayHaveTrailers(incoming, response) && { trailer: response.headers.trailer }),
   })
+  outgoing.cork() // a short answer is here whole, and goes in one write with its head
   outgoing.flushHeaders()
   response.once('end', () => outgoing.addTrailers(trailersOf(response)))
   gatherWrites(response, outgoing)

@@ -3,7 +3,7 @@ import { defaultLogger } from '@libp2p/logger'
 import { AbstractMessageStream, type SendResult } from '@libp2p/utils'
 import { yamux } from '@libp2p/yamux'
 import type WebSocket from 'ws'
-import { ASK, type Peer, QUEUE_BYTES, type Write } from './peers.ts'
+import { ASK, type Peer, QUEUE_BYTES, type Write } from './peer.ts'
 
 export const libp2pYamux: Peer = {
   async send(ws, sendFile) {

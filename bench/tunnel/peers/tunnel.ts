@@ -1,7 +1,7 @@
 /** Our own tunnel without gateway, agent and HTTP: what the multiplexing alone costs. */
 import { createTunnel, OWN_PEER } from '../../../tunnel/tunnel.ts'
 import { webSocketTransport } from '../../../tunnel/websocket.ts'
-import { ASK, type Peer, writerTo } from './peers.ts'
+import { ASK, type Peer, writerTo } from './peer.ts'
 
 export const ourTunnel: Peer = {
   async send(ws, sendFile) {

@@ -1,5 +1,5 @@
 /** Bare `ws`: one message a piece, no streams, so one client at a time. What any multiplexing is measured against. */
-import { ASK, type Peer, passOn, writerOf } from './peers.ts'
+import { ASK, type Peer, passOn, writerOf } from './peer.ts'
 
 export const wsRelay: Peer = {
   async send(ws, sendFile) {

@@ -1,7 +1,7 @@
 /** yamux-js on the same WebSocket. It wants whole frames per message, which its own messages are. */
 import type WebSocket from 'ws'
 import { Client, Server } from 'yamux-js'
-import { ASK, type Peer, writerOf, writerTo } from './peers.ts'
+import { ASK, type Peer, writerOf, writerTo } from './peer.ts'
 
 const QUIET = { enableKeepAlive: false, logger: () => {} }
 

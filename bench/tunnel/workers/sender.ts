@@ -7,7 +7,8 @@ import { spawn } from 'node:child_process'
 import { open } from 'node:fs/promises'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import WebSocket from 'ws'
-import { type PeerName, peers, type Write, writerTo } from '../peers/peers.ts'
+import { type Write, writerTo } from '../peers/peer.ts'
+import { type PeerName, peers } from '../peers/peers.ts'
 import { serve } from './serve.ts'
 
 /** Exactly what its reader counts: not every way here can tell a sender to stop. */

@@ -3,10 +3,10 @@
 // moment it leaves, as the operating system does, so memory that is used again too early shows. The input is 4 bytes of
 // settings, then steps of 4 bytes.
 
+import { writeBlocks } from '../../../tunnel/block-pool.ts'
 import type { Clock, Timer } from '../../../tunnel/clock.ts'
 import { ReplayBudget } from '../../../tunnel/replay-budget.ts'
 import { ResumableTransport } from '../../../tunnel/resumable.ts'
-import { writeBlocks } from '../../../tunnel/send-queue.ts'
 import type { Carrier, CarrierReceiver, TransportEnd } from '../../../tunnel/transport.ts'
 import { type Features, hashText } from './features.ts'
 import { patternAt } from './pattern.ts'

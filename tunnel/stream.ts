@@ -19,6 +19,8 @@ import { type Turn, Turns } from './turns.ts'
 const READ_AHEAD_BYTES = 32 * 1024
 const MAX_PIECE_BYTES = 32 * 1024
 const WRITE_BUFFER_BYTES = 64 * 1024
+/** A frame takes such a rest with it: a 64 KiB message with its header would else end in a frame, and a write, of 11 bytes. */
+const SHORT_REST_BYTES = 256
 
 /** What a stream needs from its session. */
 export interface StreamLink {
@@ -164,7 +166,7 @@ export class TunnelStream extends Duplex {
     this.#link?.sendLater(this)
   }
 
-  /** The next frame that may be sent now, undefined if there is none. */
+  /** The next frame that may be sent now, of `maxPayload` or a little more; undefined if there is none. */
   nextFrame(maxPayload: number): OutgoingFrame | undefined {
     if (this.#link === undefined) return undefined // it was reset, and only waits to be read to its end
     if (this.#toSend.length > 0) return this.#sendWindow > 0 ? this.#dataFrame(maxPayload) : undefined
@@ -237,7 +239,8 @@ export class TunnelStream extends Duplex {
 
   #dataFrame(maxPayload: number): OutgoingFrame {
     const payload: Buffer[] = []
-    const max = Math.min(maxPayload, this.#sendWindow)
+    const rest = this.#toSend.length - maxPayload
+    const max = Math.min(rest <= SHORT_REST_BYTES ? maxPayload + SHORT_REST_BYTES : maxPayload, this.#sendWindow)
     let length = 0
     while (length < max && this.#toSend.length > 0) {
       const piece = this.#toSend.take(max - length)

@@ -150,6 +150,22 @@ describe('two stalled tunnels ends', () => {
   })
 })
 
+describe('the frames of a stream', () => {
+  const lengthsOf = async (bytes: number) => {
+    const { tunnel, frames } = rawPeer()
+    tunnel.open().write(Buffer.alloc(bytes))
+    const sent = () => frames.filter(({ type }) => type === FrameType.data).map(({ length }) => length)
+    await eventually('all is sent', () => sent().reduce((sum, length) => sum + length, 0) === bytes)
+    return sent()
+  }
+
+  it('hold 16 KiB, and a short rest goes with the last', async () => {
+    expect(await lengthsOf(64 * KIB + 11)).toEqual([16_384, 16_384, 16_384, 16_395])
+    expect(await lengthsOf(16 * KIB + 257)).toEqual([16_384, 257])
+    expect(await lengthsOf(5)).toEqual([5])
+  })
+})
+
 /** A way with this round trip, in time that passes when the test says so. */
 function wayOf(roundTripMs: number | undefined) {
   let now = 0

@@ -76,14 +76,16 @@ describe('a tunnel whose connection is cut', () => {
         cuts += 1
       }
     })()
-    const results = await Promise.all([exchange(client, server, 8, 5 * MIB), exchange(server, client, 8, 5 * MIB)])
+    // As often as it takes: how much passes between two cuts is the machine's affair.
+    while (cuts < 40) {
+      const results = await Promise.all([exchange(client, server, 8, 5 * MIB), exchange(server, client, 8, 5 * MIB)])
+      for (const [sent, receivedThere, sentThere, received] of results.flat()) {
+        expect(receivedThere).toBe(sent)
+        expect(received).toBe(sentThere)
+      }
+    }
     isOver = true
     await cutting
-    for (const [sent, receivedThere, sentThere, received] of results.flat()) {
-      expect(receivedThere).toBe(sent)
-      expect(received).toBe(sentThere)
-    }
-    expect(cuts).toBe(40)
     expect(dialling.connections).toBeGreaterThan(30)
     expect(client.stats().resumes).toBe(dialling.connections - 1)
     expect([dialling.tunnels.length, acceptor.tunnels.length]).toEqual([1, 1])

@@ -6,7 +6,7 @@
 
 import { HEADER_BYTES, MAX_FRAME_PAYLOAD } from './frame.ts'
 
-/** What is kept when it is not in use: 4 MiB, for the whole process. */
+/** What a pool keeps while it is not in use: 4 MiB of 64 KiB blocks. */
 const MAX_FREE_BLOCKS = 64
 
 export class BlockPool {
@@ -22,8 +22,9 @@ export class BlockPool {
     return this.#free.length
   }
 
-  /** `length` bytes of unknown content, at most a block's. */
+  /** `length` bytes of unknown content; in a block when they fill at least half of one, else in a buffer of their own. */
   take(length: number): Buffer {
+    if (length < this.#blockBytes / 2 || length > this.#blockBytes) return Buffer.allocUnsafe(length)
     const block = this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#blockBytes)
     this.#lent.add(block.buffer)
     return block.subarray(0, length)
@@ -38,5 +39,5 @@ export class BlockPool {
 
 /** Frames are gathered into one write of about this size: four full ones, and control frames before them. */
 export const WRITE_BYTES = 4 * (HEADER_BYTES + MAX_FRAME_PAYLOAD) + 1024
-/** For writes of at least half that size (send-queue.ts). Who sent one for good gives it back (replay-buffer.ts). */
+/** For these writes (send-queue.ts). Who sent one for good gives it back (replay-buffer.ts). */
 export const writeBlocks = new BlockPool(WRITE_BYTES)

@@ -83,7 +83,6 @@ export class SendQueue {
 }
 
 function joined(parts: readonly Buffer[], size: number): Buffer {
-  if (size < WRITE_BYTES / 2 || size > WRITE_BYTES) return Buffer.concat(parts, size)
   const bytes = writeBlocks.take(size)
   let at = 0
   for (const part of parts) {

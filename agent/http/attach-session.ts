@@ -21,8 +21,7 @@ const SOCKET_QUEUE_BYTES = 1024 * 1024
 /** A client keeps to the window since our `ack`; one that counts from `stdinAccepted` instead may be a window ahead. */
 const MAX_PENDING_STDIN = 2 * STDIN_WINDOW_BYTES
 /** A full read of a process's pipe, and the channel. */
-const MESSAGE_BYTES = 64 * 1024 + 1
-const messages = new BlockPool(MESSAGE_BYTES)
+const messages = new BlockPool(64 * 1024 + 1)
 /** A client that answers no ping for this long is gone. */
 const PING_MS = 15_000
 
@@ -192,9 +191,7 @@ export class AttachSession {
 
   /** Resolves when the socket has taken it, or is gone. */
   #send(channel: number, bytes: Buffer): Promise<void> {
-    const length = bytes.length + 1
-    const message =
-      length > MESSAGE_BYTES / 2 && length <= MESSAGE_BYTES ? messages.take(length) : Buffer.allocUnsafe(length)
+    const message = messages.take(bytes.length + 1)
     message[0] = channel
     message.set(bytes, 1)
     return new Promise((resolve) =>

@@ -136,19 +136,27 @@ describe('memory for writes', () => {
   it('is used again when the other side has the bytes', () => {
     const { buffer, bytes } = written()
     expect(buffer.acknowledge(60 * KIB, 0)).toBe(true)
-    expect(writeBlocks.take(KIB).buffer).toBe(bytes.buffer)
+    expect(writeBlocks.take(60 * KIB).buffer).toBe(bytes.buffer)
   })
 
   it('is not while the connection still reads from it, whatever the other side says it has', () => {
     const { buffer, bytes } = written()
     expect(buffer.acknowledge(60 * KIB, 1)).toBe(true)
-    expect(writeBlocks.take(KIB).buffer).not.toBe(bytes.buffer)
+    expect(writeBlocks.take(60 * KIB).buffer).not.toBe(bytes.buffer)
   })
 
   it('is not after the connection was lost: nobody knows what the old one still reads', () => {
     const { buffer, bytes } = written()
     expect(buffer.rewind(60 * KIB)).toBe(true)
-    expect(writeBlocks.take(KIB).buffer).not.toBe(bytes.buffer)
+    expect(writeBlocks.take(60 * KIB).buffer).not.toBe(bytes.buffer)
+  })
+
+  it('is a buffer of its own for what fills less than half a block, or more than one', () => {
+    const pool = new BlockPool(KIB)
+    for (const length of [0, 511, 1_025]) pool.giveBack(pool.take(length))
+    expect(pool.free).toBe(0)
+    pool.giveBack(pool.take(512))
+    expect(pool.free).toBe(1)
   })
 
   it('is kept up to a bound, and taken back only once', () => {
@@ -156,7 +164,7 @@ describe('memory for writes', () => {
     const blocks = Array.from({ length: 100 }, () => pool.take(KIB))
     for (const block of [...blocks, ...blocks, Buffer.alloc(KIB)]) pool.giveBack(block)
     expect(pool.free).toBe(64)
-    const again = new Set(Array.from({ length: 64 }, () => pool.take(1).buffer))
+    const again = new Set(Array.from({ length: 64 }, () => pool.take(KIB).buffer))
     expect(again.size).toBe(64)
   })
 })

@@ -86,6 +86,7 @@ describe('a tunnel whose connection is cut', () => {
     }
     isOver = true
     await cutting
+    expect(cuts).toBe(40)
     expect(dialling.connections).toBeGreaterThan(30)
     expect(client.stats().resumes).toBe(dialling.connections - 1)
     expect([dialling.tunnels.length, acceptor.tunnels.length]).toEqual([1, 1])

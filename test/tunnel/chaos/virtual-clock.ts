@@ -50,9 +50,22 @@ export class VirtualClock implements Clock {
       if (isDone()) return true
       const next = this.#entries.at(-1)
       if (next === undefined || next.at > untilMs) return false
-      this.#entries.pop()
-      this.#now = next.at
-      next.callback()
+      this.#comeTo(next)
     }
+  }
+
+  /** Lets so much time pass at once: callbacks come in their order, and nothing else in between. */
+  pass(ms: number): void {
+    const until = this.#now + ms
+    for (let next = this.#entries.at(-1); next !== undefined && next.at <= until; next = this.#entries.at(-1))
+      this.#comeTo(next)
+    this.#now = until
+  }
+
+  /** `entry` is the earliest. */
+  #comeTo(entry: Entry): void {
+    this.#entries.pop()
+    this.#now = entry.at
+    entry.callback()
   }
 }

@@ -4,10 +4,10 @@
 // settings, then steps of 4 bytes.
 
 import { writeBlocks } from '../../../tunnel/block-pool.ts'
-import type { Clock, Timer } from '../../../tunnel/clock.ts'
 import { ReplayBudget } from '../../../tunnel/replay-budget.ts'
 import { ResumableTransport } from '../../../tunnel/resumable.ts'
 import type { Carrier, CarrierReceiver, TransportEnd } from '../../../tunnel/transport.ts'
+import { VirtualClock } from '../chaos/virtual-clock.ts'
 import { type Features, hashText } from './features.ts'
 import { patternAt } from './pattern.ts'
 import type { Random } from './random.ts'
@@ -19,8 +19,6 @@ const MAX_STEPS = 160
 const SIZES = [1, 12, 500, 4_095, 4_096, 20_000, 60_000, 65_536] as const
 /** A connection is full when it holds more. */
 const FULL_BYTES = 128 * 1024
-/** A pooled block is for writes of about this size and more, as in the send queue. */
-const BLOCK_BYTES = 33_000
 
 export const resumeTarget: Target = {
   name: 'resume',
@@ -118,36 +116,8 @@ class Connection implements Carrier {
   }
 }
 
-/** Time that passes when a step says so. */
-class StepClock implements Clock {
-  #now = 0
-  readonly #timers = new Set<{ at: number; callback: () => void }>()
-
-  get pending(): number {
-    return this.#timers.size
-  }
-
-  now(): number {
-    return this.#now
-  }
-
-  after(ms: number, callback: () => void): Timer {
-    const timer = { at: this.#now + ms, callback }
-    this.#timers.add(timer)
-    return { cancel: () => void this.#timers.delete(timer) }
-  }
-
-  pass(ms: number): void {
-    this.#now += ms
-    for (const timer of [...this.#timers]) {
-      if (timer.at > this.#now || !this.#timers.delete(timer)) continue
-      timer.callback()
-    }
-  }
-}
-
 class World {
-  readonly #clock = new StepClock()
+  readonly #clock = new VirtualClock()
   readonly #budget: ReplayBudget
   readonly #transport: ResumableTransport
   #connection: Connection | undefined
@@ -247,7 +217,7 @@ class World {
 
   #write(size: number, anyway: boolean): void {
     if (!this.#mayWrite && !anyway) return
-    const bytes = size >= BLOCK_BYTES ? writeBlocks.take(size) : Buffer.allocUnsafe(size)
+    const bytes = writeBlocks.take(size) // as the send queue does
     bytes.set(patternAt(this.#written, size))
     if (!this.#isOver) this.#written += size
     this.#mayWrite = this.#transport.write(bytes)

@@ -3,6 +3,7 @@
  * `rclaude`: reads the world, and leaves. Asking for the version loads nothing else; everything else loads `program.ts`,
  * which loads the one command that was called.
  */
+import '../host/young-generation.ts'
 import { homedir } from 'node:os'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The gateway daemon: reads argv, environment and signals, and starts the server. */
+import '../host/young-generation.ts'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'

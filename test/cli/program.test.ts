@@ -47,9 +47,7 @@ test('a command loads its own module and no other', () => {
 
 test('the CLI has no native module, no gateway and no agent in it', () => {
   const inputs = Object.keys(bundle.metafile.inputs)
-  expect(inputs.filter((input) => /better-sqlite3|^gateway\/|^agent\/|^host\/|^tunnel\/|\.node$/.test(input))).toEqual(
-    [],
-  )
+  expect(inputs.filter((input) => /better-sqlite3|^gateway\/|^agent\/|^tunnel\/|\.node$/.test(input))).toEqual([])
 })
 
 test('help lists every command, and each has help of its own', async () => {

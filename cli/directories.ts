@@ -7,6 +7,9 @@ type Source = Pick<World, 'env' | 'home' | 'platform'>
 /** Of the user's choices: login, consent. */
 export const configDirectory = (world: Source): string => xdg(world, 'XDG_CONFIG_HOME', '.config')
 
+/** Of what is remembered and may be lost. */
+export const stateDirectory = (world: Source): string => xdg(world, 'XDG_STATE_HOME', join('.local', 'state'))
+
 /** Of the local gateway: its database, repositories, log and token. */
 export const gatewayDirectory = (world: Source): string =>
   join(xdg(world, 'XDG_DATA_HOME', join('.local', 'share')), 'gateway')

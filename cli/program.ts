@@ -18,7 +18,7 @@ interface Entry {
 /** In the order in which help lists them. */
 export const COMMANDS: Record<string, Entry> = {
   init: {
-    summary: 'set up: check git and credentials, find or start a gateway',
+    summary: 'set up: check git and credentials, find or start a gateway, write .rclaude.yaml',
     load: () => import('./commands/init.ts'),
   },
   run: { summary: 'run a coding agent, or a command, as a task', load: () => import('./commands/run.ts') },

@@ -47,7 +47,7 @@ export async function readJson<Schema extends z.ZodType>(
 }
 
 /** Whole or not at all, for its owner's eyes only. */
-async function writeJson(file: string, value: unknown): Promise<void> {
+export async function writeJson(file: string, value: unknown): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
   const temporary = `${file}.${process.pid}.tmp`
   const handle = await open(temporary, 'w', 0o600)

@@ -28,6 +28,13 @@ export interface RunOptions {
   depth?: number
   directory?: string
   unsandboxed?: boolean
+  /** Patterns as in .gitignore. */
+  include?: string[]
+  exclude?: string[]
+  /** False with --no-project-file. */
+  projectFile?: boolean
+  yes?: boolean
+  dryRun?: boolean
 }
 
 export { AGENTS, PERMISSION_MODES }

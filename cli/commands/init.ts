@@ -1,19 +1,29 @@
-/** `rclaude init`: everything a first run needs, in order; and what comes next. */
+/** `rclaude init`: everything a first run needs, in order; a first `.rclaude.yaml` in a repository; and what comes next. */
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import { EXIT_CODES } from '../../protocol/errors.ts'
 import { checkClaude, checkCredentials, checkGateway, checkGit, checkNode, type Finding } from '../checks.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
 import { isUnsandboxed, requireConsent } from '../consent.ts'
+import { PROJECT_FILE, readProject, topOfRepository } from '../project-file.ts'
+import { projectTemplate, suggest } from '../project-template.ts'
 import { hasConsented, recordConsent } from '../settings.ts'
 import { canAsk, type World } from '../world.ts'
 import { printFindings } from './doctor.ts'
 
 interface InitOptions {
   unsandboxed?: boolean
+  /** False with --no-project-file. */
+  projectFile?: boolean
 }
 
 export function define(world: World): Command {
-  return newCommand('init', 'set up: check git and credentials, find or start a gateway', ['rclaude init'])
+  return newCommand('init', 'set up: check git and credentials, find or start a gateway, write .rclaude.yaml', [
+    'rclaude init',
+    'rclaude init --no-project-file   only this machine',
+  ])
+    .option('--no-project-file', `write no ${PROJECT_FILE}`)
     .option('--unsandboxed', 'agree, from now on, that tasks run unsandboxed on this machine')
     .action(act(world, init))
 }
@@ -25,6 +35,7 @@ async function init(invocation: Invocation, options: InitOptions): Promise<numbe
   const findings = [checkNode(), git, ...ofGateway, checkCredentials(world, info)]
   const unsandboxed = info !== undefined && isUnsandboxed(info)
   if (unsandboxed) findings.push(claude, await consentFinding(world, options))
+  if (options.projectFile !== false) findings.push(...(await projectFinding(world)))
 
   const ok = findings.every((finding) => finding.ok)
   if (out.json) {
@@ -39,6 +50,27 @@ async function init(invocation: Invocation, options: InitOptions): Promise<numbe
       : 'Not ready yet: see the arrows above, then run rclaude init again.',
   )
   return ok ? EXIT_CODES.succeeded : EXIT_CODES.failed
+}
+
+/** Nothing outside a repository; a file that is there stays as it is. */
+async function projectFinding(world: World): Promise<Finding[]> {
+  const root = topOfRepository(world.cwd)
+  if (root === undefined) return []
+  const name = 'project'
+  const file = join(root, PROJECT_FILE)
+  try {
+    const suggestion = suggest(root)
+    await writeFile(file, projectTemplate(suggestion), { flag: 'wx' })
+    const found = Object.entries(suggestion).map(([key, command]) => `${key}: ${command}`)
+    return [{ name, ok: true, detail: `wrote ${file}${found.length > 0 ? ` (${found.join(', ')})` : ''}` }]
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
+      return [{ name, ok: false, detail: (error as Error).message, fix: 'or say --no-project-file' }]
+  }
+  return readProject(root).then(
+    () => [{ name, ok: true, detail: file }],
+    (error: Error) => [{ name, ok: false, detail: error.message, fix: `mend ${file}` }],
+  )
 }
 
 async function consentFinding(world: World, options: InitOptions): Promise<Finding> {

@@ -3,8 +3,7 @@
  * before all that could stop it was looked at, and from the push on the task needs this program no more.
  */
 import { randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
 import { RclaudeError } from '../../protocol/errors.ts'
@@ -14,14 +13,20 @@ import type { Gateway } from '../api.ts'
 import { act, amount, collect, duration, type Invocation, newCommand, wholeNumber } from '../command.ts'
 import { isUnsandboxed, requireConsent } from '../consent.ts'
 import { requireModelAccess } from '../credentials.ts'
+import { dryRun } from '../dry-run.ts'
+import { wantsMachine, withProject } from '../project-file.ts'
 import { readAll } from '../prompt.ts'
 import { openView, type RunView } from '../run-view.ts'
+import { agreeToSend, surveyText } from '../sending.ts'
+import { rememberSent, sentBefore } from '../sent.ts'
+import { checkSources, projectFolder, projectOf, snapshotOptions } from '../sources.ts'
 import { AGENTS, PERMISSION_MODES, type RunOptions, readWork, taskRequest } from '../task-request.ts'
 import { parseSecrets } from '../variables.ts'
 import { watch } from '../watch.ts'
 import { gitAuthor } from '../workspace/author.ts'
 import { pushSnapshot } from '../workspace/push.ts'
-import { type Snapshot, takeSnapshot } from '../workspace/snapshot.ts'
+import { type Snapshot, type SnapshotOptions, takeSnapshot } from '../workspace/snapshot.ts'
+import { surveyedBytes } from '../workspace/survey.ts'
 import type { World } from '../world.ts'
 
 const CREATE_TRIES = 4
@@ -33,6 +38,7 @@ export function define(world: World): Command {
     'rclaude run -f prompt.md --budget 2.50 --timeout 30m',
     'git diff | rclaude run - --no-workspace',
     'rclaude run --detach --label nightly "update the dependencies"',
+    'rclaude run --exclude data/ --exclude "*.mp4" --dry-run',
     'rclaude run -- npm test',
   ])
     .argument('[prompt]', 'what to do; - reads it from standard input')
@@ -57,14 +63,22 @@ export function define(world: World): Command {
     .option('--ref <ref>', 'branch, tag or commit of --repo')
     .option('--launcher <name>', 'where it runs')
     .option('--depth <n>', 'commits of history to send', wholeNumber)
+    .option('--exclude <pattern>', 'leave these files out (as in .gitignore)', collect)
+    .option('--include <pattern>', 'send these although git ignores them', collect)
+    .option('--no-project-file', 'leave .rclaude.yaml aside')
+    .option('--dry-run', 'say what would be sent, and leave')
+    .option('-y, --yes', 'send it without asking, however much it is or looks secret')
     .option('-C, --directory <dir>', 'send this folder instead of the present one')
     .option('--unsandboxed', 'agree, for this call, that the task runs unsandboxed on this machine')
     .action(act(world, run))
 }
 
-async function run(invocation: Invocation, prompt: string | undefined, options: RunOptions): Promise<number> {
+async function run(invocation: Invocation, prompt: string | undefined, given: RunOptions): Promise<number> {
   const { world, globals } = invocation
-  checkSources(options)
+  checkSources(given)
+  const project = await projectOf(world, given)
+  const options = project === undefined ? given : withProject(given, project, world.afterDashes !== undefined)
+  if (options.dryRun === true) return dryRun(invocation, options, project)
   const stdin = onceOnly(() => readAll(world.stdin))
   const work = await readWork(prompt, options, world.afterDashes, stdin)
   const secrets = await parseSecrets(options.secret ?? [], { env: world.env, readStdin: stdin })
@@ -78,6 +92,9 @@ async function run(invocation: Invocation, prompt: string | undefined, options: 
     json: globals.json === true && options.detach !== true,
     stream: options.detach === true ? world.stderr : world.stdout,
   })
+  if (project !== undefined) await view.note(`using ${project.file}`)
+  for (const key of project !== undefined && isUnsandboxed(info, options.launcher) ? wantsMachine(project) : [])
+    await view.warn(`${key} of ${project?.file} is left aside: this gateway's launcher has no machines of its own`)
   const author = await gitAuthor(resolve(world.cwd, options.directory ?? '.')).catch(() => undefined)
   const finish = (workspace: CreateTaskInput['workspace']): CreateTaskInput => {
     const request = taskRequest(work, options, workspace, world.env)
@@ -95,13 +112,6 @@ async function run(invocation: Invocation, prompt: string | undefined, options: 
     return 0
   }
   return watch(world, gateway, task.id, view, { unasked: 'stop' })
-}
-
-function checkSources(options: RunOptions): void {
-  if (options.ref !== undefined && options.repo === undefined)
-    throw new RclaudeError('invalid', '--ref says which part of --repo to clone: give --repo URL too')
-  if (options.repo !== undefined && !options.workspace)
-    throw new RclaudeError('invalid', '--repo and --no-workspace contradict each other')
 }
 
 /** Creates the task and gives it its files. */
@@ -125,32 +135,47 @@ async function submit(
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
   try {
     const { signal } = interrupted
-    await using snapshot = await snapshotStep(world, view, options, signal)
-    const { objectFormat, project } = snapshot
+    let bytes = 0
+    await using snapshot = await snapshotStep(world, view, options, {
+      signal,
+      sentBefore: async (project) => (await sentBefore(world, gateway.url, project))?.commit,
+      look: async (survey) => {
+        const before = await sentBefore(world, gateway.url, survey.project)
+        bytes = surveyedBytes(survey)
+        await agreeToSend(world, view, survey, { yes: options.yes, agreedBytes: before?.bytes })
+      },
+    })
+    const { objectFormat, project, base } = snapshot
     const task = await create(gateway, finish({ kind: 'snapshot', objectFormat, project }), signal)
     await pushStep(gateway, view, task, snapshot, signal)
+    await rememberSent(world, gateway.url, project, { bytes, ...(base !== undefined && { commit: base }) })
     return task
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
   }
 }
 
-async function snapshotStep(world: World, view: RunView, options: RunOptions, signal: AbortSignal): Promise<Snapshot> {
-  const folder = resolve(world.cwd, options.directory ?? '.')
-  if ((folder === world.home || folder === '/') && !existsSync(join(folder, '.git')))
-    throw new RclaudeError(
-      'invalid',
-      `${folder} is no project: go to the folder that the task is about, name it with -C, or say --no-workspace`,
-    )
+/** Says how much it is before anything is read or sent. */
+async function snapshotStep(
+  world: World,
+  view: RunView,
+  options: RunOptions,
+  { look, ...rest }: Required<Pick<SnapshotOptions, 'look' | 'sentBefore' | 'signal'>>,
+): Promise<Snapshot> {
   const step = view.step('snapshot')
+  let amount = ''
   try {
-    const snapshot = await takeSnapshot(folder, {
-      signal,
-      ...(options.depth !== undefined && { depth: options.depth }),
+    const snapshot = await takeSnapshot(projectFolder(world, options), {
+      ...rest,
+      ...snapshotOptions(options),
+      look: async (survey) => {
+        amount = surveyText(survey)
+        step.progress(amount)
+        await look(survey)
+      },
     })
-    await step.done(
-      `${snapshot.commit.slice(0, 7)}${snapshot.base !== undefined && snapshot.dirty ? ' with your uncommitted changes' : ''}`,
-    )
+    const uncommitted = snapshot.base !== undefined && snapshot.dirty ? ' with your uncommitted changes' : ''
+    await step.done(`${snapshot.commit.slice(0, 7)}${uncommitted}: ${amount}`)
     for (const warning of snapshot.warnings) await view.warn(warning)
     return snapshot
   } catch (error) {

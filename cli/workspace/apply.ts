@@ -16,6 +16,7 @@ import { complaint, git, textOf } from './git.ts'
 import { locate, type Place } from './place.ts'
 import type { GatewayRemote } from './remote.ts'
 import { openScratch, type Scratch } from './scratch.ts'
+import { EVERYTHING } from './selection.ts'
 import { commitTree, treeOf } from './snapshot.ts'
 
 export interface ApplyOptions extends FetchOptions {
@@ -45,7 +46,11 @@ export async function applyTask(folder: string, remote: GatewayRemote, options: 
   await using scratch = await openScratch(place, signal)
   const task = await fetchTask(scratch, remote, options)
   const [snapshotTree, resultTree] = await Promise.all([treeOf(task.snapshot, scratch), treeOf(task.commit, scratch)])
-  const { tree: mine, warnings } = await captureTree(place, scratch, signal)
+  // Files that git ignores may have been sent by --include, and come back changed.
+  const also = (await changesBetween(snapshotTree, resultTree, scratch, signal))
+    .filter(({ status }) => status !== 'A')
+    .map(({ path }) => path)
+  const { tree: mine, warnings } = await captureTree(place, scratch, { selection: EVERYTHING, also, signal })
   const report = { commit: task.commit, from: task.from, warnings }
   const nothing = { ...report, files: [], conflicts: [], notes: [], cautions: [] }
   if (snapshotTree === resultTree) return { ...nothing, status: 'no_changes' }

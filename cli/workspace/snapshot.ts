@@ -1,8 +1,8 @@
 /**
  * The snapshot: one commit that is the user's working tree as it stands.
  *
- * locate the work tree -> open a scratch repository that borrows its objects -> capture the tree through a copied index
- * -> it is HEAD itself when nothing differs, else a new commit on top of HEAD -> cut history at a bounded depth.
+ * locate the work tree -> open a scratch repository that borrows its objects -> cut history at a bounded depth -> capture the
+ * tree through a copied index -> it is HEAD itself when nothing differs, else a new commit on top of HEAD.
  * The scratch repository then holds what `push.ts` sends; disposing of the snapshot removes it.
  */
 import { createHash } from 'node:crypto'
@@ -15,10 +15,17 @@ import { git } from './git.ts'
 import { DEFAULT_DEPTH, historyBoundary } from './history.ts'
 import { locate, type ObjectFormat, type Place } from './place.ts'
 import { openScratch, type Scratch } from './scratch.ts'
+import { EVERYTHING, type Selection } from './selection.ts'
+import { type Survey, survey } from './survey.ts'
 
 export interface SnapshotOptions {
   /** Commits of history to send along; Infinity for all. */
   depth?: number
+  selection?: Selection
+  /** Shown what would be sent before anything is read or copied; it throws to stop that. */
+  look?: (survey: Survey) => Promise<void>
+  /** A commit of the project that the gateway has, which `look` need not count again. */
+  sentBefore?: (project: string) => Promise<string | undefined>
   now?: () => Date
   signal?: AbortSignal | undefined
 }
@@ -47,14 +54,24 @@ export async function takeSnapshot(folder: string, options: SnapshotOptions = {}
   const place = await locate(folder, signal)
   const scratch = await openScratch(place, signal)
   try {
-    const { tree, warnings } = await captureTree(place, scratch, signal)
-    const base = place.repository?.head
-    const unchanged = base !== undefined && (await treeOf(base, scratch)) === tree
-    const commit = unchanged ? base : await commitTree(tree, base, scratch, options.now?.() ?? new Date())
     // The history of a partial clone is not here: its newest commit is sent alone.
     const depth = place.repository?.partial === true ? 1 : (options.depth ?? DEFAULT_DEPTH)
     const boundary = await historyBoundary(place, depth, signal)
     await writeFile(join(scratch.gitDir, 'shallow'), boundary.map((id) => `${id}\n`).join(''))
+    const project = await projectOf(place, depth)
+    const { selection = EVERYTHING, look } = options
+    const lookAt = async (untracked: readonly string[]) => {
+      const sent = await options.sentBefore?.(project)
+      await look?.(await survey({ place, scratch, project, untracked, selection, sent, signal }))
+    }
+    const { tree, warnings } = await captureTree(place, scratch, {
+      selection,
+      signal,
+      ...(look !== undefined && { look: lookAt }),
+    })
+    const base = place.repository?.head
+    const unchanged = base !== undefined && (await treeOf(base, scratch)) === tree
+    const commit = unchanged ? base : await commitTree(tree, base, scratch, options.now?.() ?? new Date())
     return {
       root: place.root,
       repository: place.repository !== undefined,
@@ -62,7 +79,7 @@ export async function takeSnapshot(folder: string, options: SnapshotOptions = {}
       commit,
       base,
       dirty: !unchanged,
-      project: await projectOf(place, depth),
+      project,
       warnings,
       scratch,
       [Symbol.asyncDispose]: () => scratch[Symbol.asyncDispose](),

@@ -32,7 +32,11 @@ export async function prepare(
 ): Promise<Record<string, string>> {
   const given = await parseSecrets(options.secret ?? [], { env: world.env, readStdin })
   const info = await client.call(routes.info)
-  const model = requireModelAccess(world, task.spec.agent, info, given)
+  const model = await requireModelAccess(world, info, {
+    agent: task.spec.agent,
+    modelProfile: task.spec.modelProfile,
+    given,
+  })
   if (isUnsandboxed(info, task.spec.launcher)) await requireConsent(world, options)
   return { ...model.secrets, ...given }
 }

@@ -8,11 +8,12 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { RclaudeError } from '../protocol/errors.ts'
+import { MODEL_KINDS } from '../protocol/model.ts'
 import { type GatewayInfo, routes } from '../protocol/routes.ts'
 import { formatBytes } from '../protocol/units.ts'
 import { PROTOCOL_VERSION, VERSION } from '../protocol/version.ts'
 import type { Gateway } from './api.ts'
-import { modelAccess } from './credentials.ts'
+import { profileFromEnvironment } from './credentials.ts'
 import { gatewayDirectory } from './directories.ts'
 import { which } from './which.ts'
 import { variable, type World } from './world.ts'
@@ -67,13 +68,19 @@ async function bundledClaude(world: World): Promise<string | undefined> {
   }
 }
 
-export function checkCredentials(world: World, info: GatewayInfo | undefined): Finding {
-  const names = Object.keys(modelAccess(world).secrets)
-  if (names.length > 0) return { name: 'credentials', ok: true, detail: `${names.join(', ')} from the environment` }
+export async function checkCredentials(world: World, info: GatewayInfo | undefined): Promise<Finding> {
+  const name = 'credentials'
+  const found = await profileFromEnvironment(world).catch((error: Error) => error)
+  if (found instanceof Error) return { name, ok: false, detail: found.message }
+  if (found !== undefined) {
+    const names = Object.keys(found.secrets)
+    const what = names.length > 0 ? names.join(', ') : 'the role of the machine'
+    return { name, ok: true, detail: `${MODEL_KINDS[found.settings.kind].summary}: ${what} from the environment` }
+  }
   if (info?.modelCredentials.includes('claude'))
-    return { name: 'credentials', ok: true, detail: 'the gateway has its own' }
+    return { name, ok: true, detail: 'the gateway has some, see rclaude model ls' }
   return {
-    name: 'credentials',
+    name,
     ok: false,
     detail: 'Claude Code has none',
     fix: 'set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN (which `claude setup-token` prints)',

@@ -13,9 +13,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import { createClient } from '../protocol/client.ts'
 import { RclaudeError } from '../protocol/errors.ts'
+import { CLAUDE_CREDENTIALS } from '../protocol/model.ts'
 import { routes } from '../protocol/routes.ts'
 import { VERSION } from '../protocol/version.ts'
-import { CREDENTIALS } from './credentials.ts'
 import { gatewayDirectory } from './directories.ts'
 import { readJson } from './settings.ts'
 import type { World } from './world.ts'
@@ -126,7 +126,7 @@ async function spawnGateway(world: World) {
 
 /** Model credentials travel with each task; the daemon must not keep those of whoever happened to start it. */
 function gatewayEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const dropped = new Set<string>([...CREDENTIALS, 'RCLAUDE_TOKEN', 'RCLAUDE_GATEWAY'])
+  const dropped = new Set<string>([...CLAUDE_CREDENTIALS, 'RCLAUDE_TOKEN', 'RCLAUDE_GATEWAY'])
   return Object.fromEntries(Object.entries(env).filter(([name]) => !dropped.has(name)))
 }
 

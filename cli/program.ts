@@ -37,6 +37,7 @@ export const COMMANDS: Record<string, Entry> = {
   login: { summary: 'use a gateway elsewhere', load: () => import('./commands/login.ts') },
   gateway: { summary: 'start, look at or stop the local gateway', load: () => import('./commands/gateway.ts') },
   token: { summary: 'make, list and revoke tokens', load: () => import('./commands/token.ts') },
+  model: { summary: 'keep ways to a model: keys, tokens, Bedrock, Vertex', load: () => import('./commands/model.ts') },
   audit: { summary: 'who did what', load: () => import('./commands/audit.ts') },
   doctor: { summary: 'check that everything needed is there', load: () => import('./commands/doctor.ts') },
   completion: { summary: 'print a completion script for your shell', load: () => import('./commands/completion.ts') },

@@ -8,6 +8,7 @@ export interface RunOptions {
   file?: string
   agent?: AgentName
   model?: string
+  modelProfile?: string
   permissionMode?: (typeof PERMISSION_MODES)[number]
   timeout?: number
   idle?: number
@@ -85,7 +86,7 @@ export function taskRequest(
   workspace: CreateTaskInput['workspace'],
   env: NodeJS.ProcessEnv,
 ): CreateTaskInput {
-  const { model, permissionMode, check, setup, launcher } = options
+  const { model, modelProfile, permissionMode, check, setup, launcher } = options
   const limits = {
     ...(options.timeout !== undefined && { timeoutSeconds: seconds('--timeout', options.timeout) }),
     ...(options.idle !== undefined && { idleSeconds: seconds('--idle', options.idle) }),
@@ -95,6 +96,7 @@ export function taskRequest(
   return {
     ...work,
     ...(model !== undefined && { model }),
+    ...(modelProfile !== undefined && { modelProfile }),
     ...(permissionMode !== undefined && { permissionMode }),
     ...(check !== undefined && { check }),
     ...(setup !== undefined && { setup }),

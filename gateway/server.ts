@@ -31,6 +31,7 @@ import { keepReserve } from './reserve.ts'
 import { openStore } from './store/sqlite.ts'
 import type { StoredToken } from './store/store.ts'
 import type { TaskContext } from './tasks/context.ts'
+import { checkModels } from './tasks/model-access.ts'
 import { Reconciler } from './tasks/reconciler.ts'
 import { DialLimit } from './tunnels/dial-limit.ts'
 import { AgentLinks } from './tunnels/links.ts'
@@ -62,6 +63,7 @@ export interface Gateway {
 
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { config, dataDirectory, log } = options
+  checkModels(config, (name) => Boolean(options.env[name]))
   mkdirSync(dataDirectory, { recursive: true, mode: 0o700 })
   const lock = lockDataDirectory(dataDirectory)
   const reserve = keepReserve(dataDirectory, join(dataDirectory, 'reserve'))
@@ -104,7 +106,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     connections,
     version: options.version,
     agentUrl: () => config.agentUrl ?? state.url,
-    gatewayEnvironment: (agent) => passedEnvironment(options, agent),
+    gatewayEnvironment: (agent) =>
+      variables(options.env, agent === 'claude' ? config.agents.claude.passEnvironment : []),
+    gatewaySecrets: (names) => variables(options.env, names),
     wake: (taskId) => reconciler.wake(taskId),
     onFinishStep: options.onFinishStep,
     isReady: () => state.isReady,
@@ -177,10 +181,8 @@ function buildLaunchers({ config, dataDirectory, agentArgv, env, ...options }: G
   return launchers
 }
 
-function passedEnvironment({ config, env }: GatewayOptions, agent: string): Record<string, string> {
-  const names = agent === 'claude' ? config.agents.claude.passEnvironment : []
-  return Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : [])))
-}
+const variables = (env: NodeJS.ProcessEnv, names: readonly string[]): Record<string, string> =>
+  Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : [])))
 
 /** Of each direction of a client's connection: one message of a tunnel, where Node 20's 16 KiB would cut it in four writes. */
 const SOCKET_BUFFER_BYTES = 64 * 1024

@@ -4,6 +4,7 @@
  * (`limits.maxTasks` is RCLAUDE_LIMITS__MAX_TASKS).
  */
 import { z } from 'zod'
+import { ModelProfileName, modelSettings } from './model.ts'
 import { Duration, Size } from './units.ts'
 
 const defaults = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape).prefault({} as never)
@@ -35,6 +36,22 @@ export const GatewayConfig = z.strictObject({
       /** Names of variables in the gateway's own environment that are given to every Claude Code task. */
       passEnvironment: z.array(z.string()).default([]),
     }),
+  }),
+  models: defaults({
+    /** Profile of tasks that bring no credentials, and whose owner has no default profile. */
+    default: z.string().optional(),
+    profiles: z
+      .record(
+        ModelProfileName,
+        z.strictObject({
+          ...modelSettings,
+          /** Names of variables in the gateway's own environment. */
+          secrets: z.array(z.string()).default([]),
+        }),
+      )
+      .default({}),
+    /** For a model server to say whether it takes the credentials, before a task is let in. */
+    checkTimeout: Duration.default(5),
   }),
   deadlines: defaults({
     workspace: Duration.default(900),

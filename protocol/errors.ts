@@ -22,6 +22,7 @@ export const ERROR_CODES = {
   too_large: { status: 413, title: 'Too large' },
   unsupported: { status: 415, title: 'Not supported' },
   model_auth_missing: { status: 422, title: 'No model credentials' },
+  model_auth_refused: { status: 422, title: 'The model refused the credentials' },
   version_mismatch: { status: 426, title: 'Versions do not match' },
   limit: { status: 429, title: 'A limit is reached' },
   internal: { status: 500, title: 'A fault of rclaude' },

@@ -6,6 +6,7 @@
 import { accessRoutes } from './routes/access.ts'
 import { fileRoutes } from './routes/files.ts'
 import { gatewayRoutes } from './routes/gateway.ts'
+import { modelRoutes } from './routes/models.ts'
 import { processRoutes } from './routes/processes.ts'
 import { resultRoutes } from './routes/results.ts'
 import { taskRoutes } from './routes/tasks.ts'
@@ -13,6 +14,7 @@ import { workspaceRoutes } from './routes/workspace.ts'
 
 export { AuditRow, Role, Token, UserName } from './routes/access.ts'
 export { type GatewayInfo, Me } from './routes/gateway.ts'
+export { ModelProfile } from './routes/models.ts'
 export { MAX_PAGE } from './routes/page.ts'
 export { Artifact } from './routes/results.ts'
 
@@ -24,6 +26,7 @@ export const routes = {
   ...processRoutes,
   ...fileRoutes,
   ...accessRoutes,
+  ...modelRoutes,
 } as const
 
 export type Routes = typeof routes

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { RunResult, Usage } from './event.ts'
 import { LaunchId, TaskId } from './ids.ts'
+import { ModelProfileName } from './model.ts'
 import { Outcome, Reason } from './outcome.ts'
 
 export const PERMISSION_MODES = ['bypassPermissions', 'acceptEdits', 'default', 'dontAsk', 'plan'] as const
@@ -77,6 +78,8 @@ const specFields = {
   /** Exact argv of a plain command; no shell. */
   command: z.array(Text(100_000)).min(1).max(10_000).optional(),
   model: z.string().min(1).max(200).optional(),
+  /** One of the owner's model profiles, or of the gateway's; without it, what the task brings or a default. */
+  modelProfile: ModelProfileName.optional(),
   permissionMode: PermissionMode.default('bypassPermissions'),
   limits: Limits.prefault({}),
   /** Shell command that prepares the workspace before the agent starts. */

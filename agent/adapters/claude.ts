@@ -10,6 +10,7 @@ import type { EventBody } from '../../protocol/event.ts'
 import { type Child, startChild } from '../processes/child.ts'
 import type { Adapter, AdapterRun, Session } from './adapter.ts'
 import { createEventMapper } from './claude-events.ts'
+import { withGoogleFile } from './claude-google.ts'
 import { ClaudeLine, parseJsonLine, RetryLine } from './claude-lines.ts'
 import { outcomeOf } from './claude-outcome.ts'
 import {
@@ -64,7 +65,8 @@ async function start(run: AdapterRun, options: ClaudeOptions): Promise<Session> 
   let child: Child
   try {
     const argv = [program, ...claudeArguments(run)]
-    child = await startChild({ argv, cwd: run.cwd, env: claudeEnvironment(run), stdin: 'pipe', user: run.user })
+    const env = await withGoogleFile(claudeEnvironment(run), run.home, run.user)
+    child = await startChild({ argv, cwd: run.cwd, env, stdin: 'pipe', user: run.user })
   } catch (error) {
     const { reason, message } = await spawnFailure(error, program, run.cwd)
     return failedSession(reason, message)

@@ -22,7 +22,8 @@ async function doctor(invocation: Invocation): Promise<number> {
     checkDisk(world),
     checkGateway(() => invocation.connect()),
   ])
-  const findings = [checkNode(), git, ...gateway.findings, checkCredentials(world, gateway.info), claude, disk]
+  const credentials = await checkCredentials(world, gateway.info)
+  const findings = [checkNode(), git, ...gateway.findings, credentials, claude, disk]
   if (out.json) await out.data({ ok: findings.every(({ ok }) => ok), findings: findings.map(withoutNeedlessFix) })
   else await printFindings(out, findings)
   return findings.every(({ ok }) => ok) ? EXIT_CODES.succeeded : EXIT_CODES.failed

@@ -32,7 +32,7 @@ async function init(invocation: Invocation, options: InitOptions): Promise<numbe
   const { world, out } = invocation
   const [git, claude] = await Promise.all([checkGit(world), checkClaude(world)])
   const { findings: ofGateway, info } = await checkGateway(() => invocation.connect({ start: 'always' }))
-  const findings = [checkNode(), git, ...ofGateway, checkCredentials(world, info)]
+  const findings = [checkNode(), git, ...ofGateway, await checkCredentials(world, info)]
   const unsandboxed = info !== undefined && isUnsandboxed(info)
   if (unsandboxed) findings.push(claude, await consentFinding(world, options))
   if (options.projectFile !== false) findings.push(...(await projectFinding(world)))

@@ -46,6 +46,7 @@ export function define(world: World): Command {
     .option('-f, --file <file>', 'read the prompt from a file')
     .addOption(new Option('--agent <name>', 'who does it').choices(AGENTS))
     .option('--model <name>', 'model that the coding agent uses')
+    .option('--model-profile <name>', 'way to the model, as rclaude model ls shows it')
     .addOption(new Option('--permission-mode <mode>', 'what it may do without asking').choices(PERMISSION_MODES))
     .option('--timeout <duration>', 'end it after so long', duration)
     .option('--idle <duration>', 'end it when the coding agent says nothing for so long', duration)
@@ -85,8 +86,12 @@ async function run(invocation: Invocation, prompt: string | undefined, given: Ru
 
   const gateway = await invocation.connect({ start: 'always' })
   const info = await gateway.client.call(routes.info)
-  const model = requireModelAccess(world, work.agent, info, secrets)
   if (isUnsandboxed(info, options.launcher)) await requireConsent(world, options)
+  const model = await requireModelAccess(world, info, {
+    agent: work.agent,
+    modelProfile: options.modelProfile,
+    given: secrets,
+  })
 
   const view = openView(world, {
     json: globals.json === true && options.detach !== true,

@@ -1,11 +1,11 @@
 /**
  * Secrets at rest: AES-256-GCM under a key that lies beside the database in a file of its own (0600), so that a copied
- * database alone tells nothing. They are deleted once the agent has them.
+ * database alone tells nothing. Those of a
+ * task are deleted once the agent has them.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { writeOwnerOnly } from '../../host/files.ts'
-import type { TaskId } from '../../protocol/ids.ts'
 import { Secrets } from '../../protocol/task.ts'
 
 const KEY_BYTES = 32
@@ -13,23 +13,24 @@ const NONCE_BYTES = 12
 const TAG_BYTES = 16
 
 export interface Vault {
-  seal(taskId: TaskId, secrets: Secrets): Buffer
-  open(taskId: TaskId, sealed: Buffer): Secrets
+  /** @param place what they belong to: sealed for one, they cannot be opened for another */
+  seal(place: string, secrets: Secrets): Buffer
+  open(place: string, sealed: Buffer): Secrets
 }
 
 export function openVault(keyFile: string): Vault {
   const key = readOrMakeKey(keyFile)
   return {
-    seal(taskId, secrets) {
+    seal(place, secrets) {
       const nonce = randomBytes(NONCE_BYTES)
-      const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(taskId))
+      const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(place))
       const sealed = Buffer.concat([cipher.update(JSON.stringify(secrets), 'utf8'), cipher.final()])
       return Buffer.concat([nonce, cipher.getAuthTag(), sealed])
     },
-    open(taskId, sealed) {
+    open(place, sealed) {
       const nonce = sealed.subarray(0, NONCE_BYTES)
       const tag = sealed.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES)
-      const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(taskId)).setAuthTag(tag)
+      const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(place)).setAuthTag(tag)
       const text = Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()])
       return Secrets.parse(JSON.parse(text.toString('utf8')))
     },

@@ -17,6 +17,7 @@ import type { Bindings, Deps, Handler, Handlers } from './context.ts'
 import { eventHandlers } from './events.ts'
 import { gatewayHandlers } from './gateway.ts'
 import { gitHandlers } from './git.ts'
+import { modelHandlers } from './models.ts'
 import { problemHeaders, toRclaudeError } from './problem.ts'
 import { forward } from './proxy.ts'
 import { addressOf } from './request.ts'
@@ -34,6 +35,7 @@ const handlers: Handlers = {
   ...workspaceHandlers,
   ...gitHandlers,
   ...tokenHandlers,
+  ...modelHandlers,
 }
 
 export function createApp(deps: Deps): Hono<Bindings> {

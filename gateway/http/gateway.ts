@@ -3,8 +3,8 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { openApiDocument } from '../../protocol/openapi.ts'
 import { AGENTS } from '../../protocol/task.ts'
 import { GATEWAY_CAPABILITIES, PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
-import { CLAUDE_CREDENTIALS } from '../tasks/admission.ts'
-import { type Deps, type Handlers, principalOf } from './context.ts'
+import { modelAccess } from '../tasks/model-access.ts'
+import { type Handlers, principalOf } from './context.ts'
 
 export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'metrics' | 'info' | 'me'> = {
   health: ({ c }) => c.json({ status: 'ok' }),
@@ -16,24 +16,24 @@ export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'm
   openapi: ({ c, deps }) => c.json(openApiDocument(deps.version)),
   metrics: async ({ c, deps }) =>
     c.body(await deps.metrics.render(), 200, { 'content-type': deps.metrics.contentType }),
-  info: ({ c, deps }) =>
-    c.json({
+  info: (call) => {
+    const { c, deps } = call
+    const { user } = principalOf(call)
+    return c.json({
       gatewayId: deps.store.gatewayId,
       version: deps.version,
       protocol: { oldest: PROTOCOL_OLDEST, newest: PROTOCOL_VERSION },
       capabilities: [...GATEWAY_CAPABILITIES],
       launchers: [...deps.launchers.values()].map(({ name, isolation }) => ({ name, isolation })),
       defaultLauncher: deps.config.launchers.default,
-      modelCredentials: AGENTS.filter((agent) => hasCredentials(deps, agent)),
+      modelCredentials: AGENTS.filter(
+        (agent) => agent === 'claude' && modelAccess(deps, user, { agent, env: {} }, {}) !== undefined,
+      ),
       limits: deps.config.limits,
-    }),
+    })
+  },
   me: (call) => {
     const { user, role, tokenId, tokenName } = principalOf(call)
     return call.c.json({ user, role, tokenId, tokenName })
   },
-}
-
-const hasCredentials = (deps: Deps, agent: string): boolean => {
-  const own = deps.gatewayEnvironment(agent)
-  return agent === 'claude' && CLAUDE_CREDENTIALS.some((name) => name in own)
 }

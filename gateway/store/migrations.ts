@@ -105,6 +105,19 @@ const STEPS: readonly string[] = [
     SET turns = (SELECT json_group_array(json_remove(turn.value, '$.prompt')) FROM json_each(turns) AS turn);
   ALTER TABLE tasks DROP COLUMN spec;
   `,
+  // Ways to a model that users keep on the gateway.
+  `
+  CREATE TABLE models (
+    owner TEXT NOT NULL,
+    name TEXT NOT NULL,
+    settings TEXT NOT NULL,                -- JSON: kind, address, region ...
+    secret_names TEXT NOT NULL,            -- JSON
+    sealed BLOB,
+    is_default INTEGER NOT NULL,           -- of the owner: at most one
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (owner, name)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 /** @param upTo how many steps are wanted: all of them, but for who tries the last ones out */

@@ -4,6 +4,7 @@
  */
 import type { AgentEvent, EventBody, TaskEvent } from '../../protocol/event.ts'
 import type { GatewayId, LaunchId, TaskId, TokenId } from '../../protocol/ids.ts'
+import type { ModelSettings } from '../../protocol/model.ts'
 import type { AuditRow, Token } from '../../protocol/routes.ts'
 import type { Placement, StateName, StopRequest, Task, TaskBase, TaskState, Turn } from '../../protocol/task.ts'
 
@@ -42,6 +43,18 @@ export interface Launch {
 
 export interface StoredToken extends Token {
   hash: string
+}
+
+/** A way to a model that a user keeps here. */
+export interface StoredModel {
+  owner: string
+  name: string
+  settings: ModelSettings
+  secretNames: string[]
+  /** The secrets, when there are any; see the vault. */
+  sealed?: Buffer
+  isDefault: boolean
+  createdAt: string
 }
 
 export interface NewTask {
@@ -107,6 +120,11 @@ export interface Store {
   findToken(hash: string): StoredToken | undefined
   listTokens(): StoredToken[]
   revokeToken(tokenId: TokenId, at: string): boolean
+
+  /** Makes or replaces it; a new default is the only one of its owner. */
+  putModel(model: StoredModel): void
+  listModels(owner: string): StoredModel[]
+  deleteModel(owner: string, name: string): boolean
   touchToken(tokenId: TokenId, at: string): void
 
   /** @returns its id, with which `setAuditTask` names a task that was only made by the action */

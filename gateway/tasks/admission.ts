@@ -1,19 +1,21 @@
 /** What is looked at before a task is let in: its launcher, its model credentials, the gateway's disk. */
 import { statfs } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { CLAUDE_CREDENTIALS } from '../../protocol/model.ts'
 import type { Secrets, TaskSpec } from '../../protocol/task.ts'
 import { formatBytes } from '../../protocol/units.ts'
 import type { Launcher } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
-
-/** Any one of these lets Claude Code reach a model. */
-export const CLAUDE_CREDENTIALS = ['ANTHROPIC_API_KEY', 'CLAUDE_CODE_OAUTH_TOKEN', 'ANTHROPIC_AUTH_TOKEN'] as const
-const CLAUDE_PLATFORMS = ['CLAUDE_CODE_USE_BEDROCK', 'CLAUDE_CODE_USE_VERTEX'] as const
+import { checkAccess, modelAccess } from './model-access.ts'
 
 /** @throws RclaudeError in words that say what to do */
-export async function admit(context: TaskContext, spec: TaskSpec, secrets: Secrets): Promise<Launcher> {
+export async function admit(
+  context: TaskContext,
+  spec: TaskSpec,
+  { owner, secrets }: { owner: string; secrets: Secrets },
+): Promise<Launcher> {
   const launcher = launcherOf(context, spec)
-  checkCredentials(context, spec, secrets)
+  await checkModel(context, owner, spec, secrets)
   await checkDisk(context)
   return launcher
 }
@@ -29,19 +31,24 @@ function launcherOf(context: TaskContext, spec: TaskSpec): Launcher {
   return launcher
 }
 
-/** Before anything is launched: a task without credentials would fail after it cost money. */
-function checkCredentials(context: TaskContext, spec: TaskSpec, secrets: Secrets): void {
+/** Before anything is launched: a task whose model refuses it would fail after it cost money. */
+async function checkModel(context: TaskContext, owner: string, spec: TaskSpec, secrets: Secrets): Promise<void> {
   if (spec.agent !== 'claude') return
   const exposed = CLAUDE_CREDENTIALS.find((name) => name in spec.env)
   if (exposed !== undefined)
     throw new RclaudeError('invalid', `${exposed} was passed as env, where it can be read back: pass it as a secret`)
-  const own = context.gatewayEnvironment('claude')
-  const has = (name: string) => name in secrets || name in own
-  if (CLAUDE_CREDENTIALS.some(has) || CLAUDE_PLATFORMS.some((name) => has(name) || name in spec.env)) return
-  throw new RclaudeError(
-    'model_auth_missing',
-    'Claude Code has no credentials: set ANTHROPIC_API_KEY (or CLAUDE_CODE_OAUTH_TOKEN, from `claude setup-token`) where you run rclaude, or have the gateway pass its own with agents.claude.passEnvironment',
-  )
+  const access = modelAccess(context, owner, spec, secrets)
+  if (access === undefined)
+    throw new RclaudeError(
+      'model_auth_missing',
+      'Claude Code has no credentials: set ANTHROPIC_API_KEY (or CLAUDE_CODE_OAUTH_TOKEN, from `claude setup-token`) where you run rclaude, keep some on the gateway with rclaude model add, or have it offer its own (models.profiles of its configuration)',
+    )
+  const { verdict, detail } = await checkAccess(context, access)
+  if (verdict === 'refused')
+    throw new RclaudeError(
+      'model_auth_refused',
+      `${detail}: mend the model profile "${access.profile?.name}" of ${access.from === 'user' ? 'yours with rclaude model add' : 'the gateway'}; nothing was launched`,
+    )
 }
 
 async function checkDisk(context: TaskContext): Promise<void> {

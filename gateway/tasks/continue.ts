@@ -6,7 +6,7 @@ import { isoNow, type TaskContext } from './context.ts'
 
 export async function continueTask(context: TaskContext, task: Task, prompt: string, secrets: Secrets): Promise<Task> {
   mayContinue(task)
-  if (task.state === 'ended') await admit(context, task.spec, secrets)
+  if (task.state === 'ended') await admit(context, task.spec, { owner: task.owner, secrets })
   const changed = context.store.changeTask(task.id, (now) => {
     if (now.state !== task.state || now.turns.length !== task.turns.length || isStopping(now)) return undefined
     // In the same transaction: a turn without the secrets it was given would be run without them.

@@ -3,10 +3,11 @@
  * stop. Saying something twice is harmless, so after a restart it simply says it again.
  */
 import { type RunSpec, RunStatus, type RunWorkspace } from '../../protocol/run.ts'
-import { MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS, type Secrets, type Task } from '../../protocol/task.ts'
+import { MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS, type Secrets, type Task, type TaskSpec } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { turnEnded } from './consequences.ts'
 import { isoNow, type TaskContext } from './context.ts'
+import { isModelVariable, type ModelAccess, modelAccess } from './model-access.ts'
 
 /**
  * @returns `nothing_to_stop` when a stop was asked for and the agent never had the turn; `listening` when it has more to
@@ -48,13 +49,15 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
   const { spec } = task
   const turn = task.turns.length
   const { limits } = context.config
+  const given = secretsOf(context, task)
+  const access = modelAccess(context, task.owner, spec, given)
   return {
     taskId: task.id,
     turn,
     agent: spec.agent,
     prompt: task.turns.at(-1)?.prompt,
     command: spec.command,
-    model: spec.model,
+    model: spec.model ?? access?.model,
     permissionMode: spec.permissionMode,
     limits: {
       ...spec.limits,
@@ -63,14 +66,21 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     },
     setup: spec.setup,
     check: spec.check,
-    env: spec.env,
-    secrets: { ...context.gatewayEnvironment(spec.agent), ...secretsOf(context, task) },
+    env: { ...access?.env, ...spec.env },
+    secrets: { ...passedOn(context, spec, access), ...access?.secrets, ...given },
     workspace: await workspaceOf(context, task),
     resumeSessionId: turn > 1 ? task.workspace.sessionId : undefined,
     author: spec.author ?? { name: task.owner, email: `${task.owner.replace(/[^a-z0-9._-]/g, '-')}@rclaude.invalid` },
     checkpointSeconds: whole(context.config.intervals.checkpoint),
     maxOfflineSeconds: whole(context.config.deadlines.maxOffline),
   }
+}
+
+/** What the gateway gives to every task; of its credentials only when nobody brought others. */
+function passedOn(context: TaskContext, spec: TaskSpec, access: ModelAccess | undefined): Record<string, string> {
+  const passed = Object.entries(context.gatewayEnvironment(spec.agent))
+  const isOwn = access?.from === 'gateway' && access.profile === undefined
+  return Object.fromEntries(passed.filter(([name]) => isOwn || !isModelVariable(name)))
 }
 
 /** Seconds as the agent takes them. */

@@ -25,7 +25,7 @@ export async function createTask(
 
   const { secrets, ...rest } = request
   const spec = TaskSpec.parse(rest)
-  const launcher = await admit(context, spec, secrets)
+  const launcher = await admit(context, spec, { owner: options.owner, secrets })
   const id = newTaskId()
   if (spec.workspace.kind !== 'none') await context.workspaces.create(id, repositoryOptions(spec, options.owner))
   // Asked again: a second request with the same key may have come while this one waited.
@@ -53,7 +53,7 @@ export async function retryTask(context: TaskContext, old: Task, secrets: Secret
     throw new RclaudeError('conflict', `task ${old.id} is ${old.state}: stop it first, or wait until it has ended`)
   if (old.spec.workspace.kind === 'snapshot' && old.workspace.snapshot === undefined)
     throw new RclaudeError('conflict', `task ${old.id} never got its workspace: run it anew from your repository`)
-  const launcher = await admit(context, old.spec, secrets)
+  const launcher = await admit(context, old.spec, { owner, secrets })
   const id = newTaskId()
   if (old.spec.workspace.kind !== 'none') {
     await context.workspaces.create(id, repositoryOptions(old.spec, owner))

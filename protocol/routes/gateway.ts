@@ -12,7 +12,7 @@ const Gateway = z.object({
   capabilities: z.array(z.string()),
   launchers: z.array(z.object({ name: z.string(), isolation: z.enum(['none', 'container']) })),
   defaultLauncher: z.string(),
-  /** Coding agents for which the gateway itself holds credentials: their tasks need none from the client. */
+  /** Coding agents for which the gateway has credentials, its own or the caller's: their tasks need none with them. */
   modelCredentials: z.array(z.enum(AGENTS)),
   limits: z.record(z.string(), z.number()),
 })

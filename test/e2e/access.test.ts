@@ -72,6 +72,10 @@ const samples: Record<RouteName, Sample> = {
   listTokens: { allowed: 200 },
   revokeToken: { allowed: 404 },
   listAudit: { allowed: 200 },
+  listModels: { allowed: 200 },
+  putModel: { ...json({ kind: 'bedrock', region: 'eu-central-1' }), allowed: 200 },
+  checkModel: { allowed: 200 },
+  deleteModel: { allowed: 204 },
 }
 
 interface Caller {
@@ -245,7 +249,11 @@ async function makeScene(world: World, owner: string): Promise<Scene> {
     const file = world.api(owner).raw(routes.getFile, { params: { taskId: running, rest: 'hello.txt' } })
     return (await file.catch(() => undefined))?.ok
   })
-  return { world, tasks: { running, ended }, params: { processId, endedProcessId, tokenId: 'token_222222222222' } }
+  return {
+    world,
+    tasks: { running, ended },
+    params: { processId, endedProcessId, tokenId: 'token_222222222222', name: 'mine' },
+  }
 }
 
 interface Answer {

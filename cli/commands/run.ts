@@ -128,7 +128,7 @@ async function submit(
     await using snapshot = await snapshotStep(world, view, options, signal)
     const { objectFormat, project } = snapshot
     const task = await create(gateway, finish({ kind: 'snapshot', objectFormat, project }), signal)
-    await pushStep(gateway, view, task, snapshot, signal)
+    await pushStep(world, gateway, view, task, snapshot, signal)
     return task
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
@@ -160,6 +160,7 @@ async function snapshotStep(world: World, view: RunView, options: RunOptions, si
 }
 
 async function pushStep(
+  world: World,
   gateway: Gateway,
   view: RunView,
   task: Task,
@@ -169,7 +170,7 @@ async function pushStep(
   const step = view.step('upload')
   let sent: string | undefined
   try {
-    const remote = { gateway: gateway.url, token: gateway.token, taskId: task.id }
+    const remote = { gateway: gateway.url, token: gateway.token, taskId: task.id, env: world.env }
     await pushSnapshot(snapshot, remote, {
       signal,
       onProgress: ({ phase, percent, bytesText }) => {

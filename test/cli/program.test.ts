@@ -47,9 +47,20 @@ test('a command loads its own module and no other', () => {
 
 test('the CLI has no native module, no gateway and no agent in it', () => {
   const inputs = Object.keys(bundle.metafile.inputs)
-  expect(inputs.filter((input) => /better-sqlite3|^gateway\/|^agent\/|^host\/|^tunnel\/|\.node$/.test(input))).toEqual(
-    [],
-  )
+  expect(inputs.filter((input) => /better-sqlite3|^gateway\/|^agent\/|^tunnel\/|\.node$/.test(input))).toEqual([])
+})
+
+test('the code for a proxy is loaded only when there is one', () => {
+  const { outputs } = bundle.metafile
+  const own = Object.entries(outputs).filter(([, { inputs }]) => Object.keys(inputs).some((name) => /prox/.test(name)))
+  const lazy = own.filter(([, { inputs }]) => 'host/proxy-agent.ts' in inputs || 'cli/proxied-fetch.ts' in inputs)
+  expect(lazy.length).toBeGreaterThan(0)
+  const lazyNames = lazy.map(([name]) => name)
+  for (const [name, { imports }] of Object.entries(outputs)) {
+    if (lazyNames.includes(name)) continue
+    const eager = imports.filter(({ kind }) => kind === 'import-statement').map(({ path }) => path)
+    expect(eager.filter((path) => lazyNames.includes(path))).toEqual([])
+  }
 })
 
 test('help lists every command, and each has help of its own', async () => {

@@ -17,6 +17,7 @@ import { makeToken } from './auth/tokens.ts'
 import { openVault } from './auth/vault.ts'
 import { createAgentServer } from './http/agent-app.ts'
 import { createApp } from './http/app.ts'
+import { createAddressOf } from './http/client-address.ts'
 import { Connections } from './http/connections.ts'
 import type { Deps } from './http/context.ts'
 import { type GuardOptions, guard } from './http/guard.ts'
@@ -102,6 +103,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       resumeWithinMs: config.deadlines.tunnelResume * 1000,
     }),
     connections,
+    addressOf: createAddressOf(config.listen),
     version: options.version,
     agentUrl: () => config.agentUrl ?? state.url,
     gatewayEnvironment: (agent) => passedEnvironment(options, agent),

@@ -1,12 +1,12 @@
 /** Reverse proxies in front of a gateway: whom the audit log names, and what a load balancer may ask. */
 import { readFileSync } from 'node:fs'
-import { createServer, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { request } from 'node:http'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import WebSocket from 'ws'
 import { routes } from '../../protocol/routes.ts'
 import { AGENT_ENV } from '../../protocol/run.ts'
+import { freePort } from '../helpers/free-port.ts'
 import { startStubGateway } from '../helpers/stub-gateway.ts'
 
 const SPOOFED = { 'x-forwarded-for': '203.0.113.5', forwarded: 'for=203.0.113.5', 'x-real-ip': '203.0.113.5' }
@@ -81,11 +81,3 @@ test('agents are given agentUrl, else publicUrl, else the address that is listen
   const none = await given(() => ({}))
   expect(none).toMatchObject({ client: `http://127.0.0.1:${none.port}`, agent: `http://127.0.0.1:${none.port}` })
 }, 60_000)
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { writeAuthorities } from '../host/authorities.ts'
 import type { RunSpec } from '../protocol/run.ts'
 import { serveStreams } from '../tunnel/http.ts'
 import { adapters } from './adapters/registry.ts'
@@ -15,6 +16,7 @@ import { directoriesOf } from './run/environment.ts'
 import { Runner } from './run/runner.ts'
 import type { StopCause } from './run/stop.ts'
 import { Uplink } from './uplink.ts'
+import { wayTo } from './way.ts'
 import { createTurnWorkspace } from './workspace/turn-workspace.ts'
 import { Workspace } from './workspace/workspace.ts'
 
@@ -42,11 +44,14 @@ export interface Agent {
 }
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const way = wayTo(options.gatewayUrl, options.env)
   const directories = directoriesOf(options.directory)
   for (const path of Object.values(directories)) await mkdir(path, { recursive: true, mode: 0o700 })
   const ending = new AbortController()
   const user = undefined // another user for the work comes with launchers that isolate
-  const base = { own: options.env, directories, taskId: options.taskId, launchId: options.launchId }
+  const authorities = await writeAuthorities(options.directory, options.env)
+  const own = { ...options.env, ...(authorities !== undefined && { GIT_SSL_CAINFO: authorities }) }
+  const base = { own, directories, taskId: options.taskId, launchId: options.launchId }
   const uplink = new Uplink()
   let workspace: Workspace | undefined
 
@@ -99,6 +104,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       state: join(directories.state, 'git'),
       user,
       author: spec.author,
+      env: own,
       forward: (request, response) => uplink.forward(request, response),
     })
     return workspace
@@ -125,6 +131,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const done = stayDialled({
     ...options,
+    way,
     signal: ending.signal,
     onTunnel(opened) {
       options.log('connected to the gateway')

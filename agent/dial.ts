@@ -21,12 +21,14 @@ import { type Connection, SessionDialler } from '../tunnel/dial-session.ts'
 import { UpgradeRefused } from '../tunnel/errors.ts'
 import { OWN_PEER, type Tunnel } from '../tunnel/tunnel.ts'
 import { problemIn } from './refusal.ts'
+import type { Way } from './way.ts'
 
 export interface DialOptions {
   gatewayUrl: string
   taskId: string
   launchId: string
   joinCode: string
+  way?: Way
   /** Called with each new tunnel. */
   onTunnel(tunnel: Tunnel): void
   /** Called when a tunnel is lost, with why. The loss of a connection that is replaced in time is none. */
@@ -43,6 +45,8 @@ const NEVER_TAKEN_IN: readonly number[] = [401, 410, 426]
 export async function stayDialled(options: DialOptions): Promise<void> {
   const credential = randomBytes(32).toString('base64url')
   const url = `${options.gatewayUrl.replace(/^http/, 'ws').replace(/\/$/, '')}/v1/tunnel`
+  const { proxy, ...way } = options.way ?? {}
+  if (proxy !== undefined) options.log(`the gateway is dialled through the proxy ${proxy}`)
   let joinCode: string | undefined = options.joinCode
   /** The gateway that took us in. */
   let gateway: { id: string | undefined } | undefined
@@ -67,6 +71,7 @@ export async function stayDialled(options: DialOptions): Promise<void> {
 
   async function dial(headers: Record<string, string>, signal: AbortSignal): Promise<Connected> {
     const connected = await connectWebSocket(url, {
+      ...way,
       signal,
       headers: {
         ...headers,

@@ -3,10 +3,10 @@
  * is only ever sent to the gateway that it was given for.
  */
 import { readFile } from 'node:fs/promises'
-import { type Client, createClient } from '../protocol/client.ts'
+import type { Client } from '../protocol/client.ts'
 import { RclaudeError } from '../protocol/errors.ts'
-import { VERSION } from '../protocol/version.ts'
 import { ensureLocalGateway, findLocalGateway, hasLocalData } from './local-gateway.ts'
+import { clientFor } from './network.ts'
 import { readLogin } from './settings.ts'
 import { variable, type World } from './world.ts'
 
@@ -45,16 +45,16 @@ export async function connect(world: World, globals: Globals, options: ConnectOp
         'unauthenticated',
         `no token for ${url}: set RCLAUDE_TOKEN, give --token-file, or run rclaude login ${url}`,
       )
-    return gateway(url, token, globals.gateway === undefined ? 'environment' : 'flag')
+    return gateway(world, url, token, globals.gateway === undefined ? 'environment' : 'flag')
   }
   const login = await readLogin(world)
-  if (login !== undefined) return gateway(login.url, explicitToken ?? login.token, 'login')
+  if (login !== undefined) return gateway(world, login.url, explicitToken ?? login.token, 'login')
   const local = await localGateway(world, options)
-  return gateway(local.url, explicitToken ?? local.token, 'local')
+  return gateway(world, local.url, explicitToken ?? local.token, 'local')
 }
 
-const gateway = (url: string, token: string, from: Gateway['from']): Gateway => ({
-  client: createClient({ baseUrl: url, token, version: VERSION }),
+const gateway = (world: World, url: string, token: string, from: Gateway['from']): Gateway => ({
+  client: clientFor(world, url, token),
   url,
   token,
   from,

@@ -3,10 +3,11 @@
  * of them, `init` those that a first run needs.
  */
 import { execFile } from 'node:child_process'
-import { statfs } from 'node:fs/promises'
+import { access, constants, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { isLoopback } from '../host/loopback.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { MODEL_KINDS } from '../protocol/model.ts'
 import { type GatewayInfo, routes } from '../protocol/routes.ts'
@@ -15,6 +16,7 @@ import { PROTOCOL_VERSION, VERSION } from '../protocol/version.ts'
 import type { Gateway } from './api.ts'
 import { profileFromEnvironment } from './credentials.ts'
 import { gatewayDirectory } from './directories.ts'
+import { proxyTo } from './network.ts'
 import { which } from './which.ts'
 import { variable, type World } from './world.ts'
 
@@ -110,6 +112,7 @@ async function freeBytes(path: string): Promise<number | undefined> {
 
 /** Connection, token, versions and clock. Stops at the first that fails: the rest would only repeat it. */
 export async function checkGateway(
+  world: Pick<World, 'env'>,
   connect: () => Promise<Gateway>,
   now: () => number = Date.now,
 ): Promise<{ findings: Finding[]; info?: GatewayInfo }> {
@@ -120,21 +123,43 @@ export async function checkGateway(
     return { findings: [failed('gateway', error, 'rclaude gateway start, or rclaude login URL')] }
   }
   const reached: Finding = { name: 'gateway', ok: true, detail: `${gateway.url} (from ${gateway.from})` }
+  const way = proxyFinding(world, gateway.url)
   try {
     const before = now()
     const response = await gateway.client.raw(routes.ready)
-    const findings = [reached, clockFinding(response.headers.get('date'), (before + now()) / 2)]
+    const findings = [way, reached, clockFinding(response.headers.get('date'), (before + now()) / 2)]
     const [me, info] = await Promise.all([gateway.client.call(routes.me), gateway.client.call(routes.info)])
     findings.push({ name: 'token', ok: true, detail: `${me.user} (${me.role}), "${me.tokenName}"` })
     findings.push(versionFinding(info))
     return { findings, info }
   } catch (error) {
     if (error instanceof RclaudeError && error.code === 'unauthenticated')
-      return { findings: [reached, failed('token', error, `rclaude login ${gateway.url}`)] }
+      return { findings: [way, reached, failed('token', error, `rclaude login ${gateway.url}`)] }
     return {
-      findings: [failed('gateway', error, 'is it running, and is the address right? See rclaude gateway status')],
+      findings: [way, failed('gateway', error, 'is it running, and is the address right? See rclaude gateway status')],
     }
   }
+}
+
+/** Asked for the one address: NO_PROXY decides by it. */
+function proxyFinding({ env }: Pick<World, 'env'>, url: string): Finding {
+  const proxy = proxyTo(url, env)
+  const none = isLoopback(new URL(url).hostname)
+    ? 'none: the gateway is on this machine'
+    : 'none: straight to the gateway'
+  return { name: 'proxy', ok: true, detail: proxy === undefined ? none : `${proxy.name} (from ${proxy.variable})` }
+}
+
+/** Node only warns, and the first that fails is a certificate that nobody seems to have signed. */
+export async function checkAuthorities({ env }: Pick<World, 'env'>): Promise<Finding[]> {
+  const file = variable({ env }, 'NODE_EXTRA_CA_CERTS')
+  if (file === undefined) return []
+  const ok = await access(file, constants.R_OK).then(
+    () => true,
+    () => false,
+  )
+  const detail = `${ok ? 'further ones' : 'cannot read those'} of ${file} (from NODE_EXTRA_CA_CERTS)`
+  return [{ name: 'authorities', ok, detail, fix: 'name a readable PEM file, or unset the variable' }]
 }
 
 function clockFinding(date: string | null, nowMs: number): Finding {

@@ -10,10 +10,12 @@ import {
   checkModelAccess,
   GOOGLE_JSON,
   type ModelSettings,
+  modelAddress,
   modelEnvironment,
 } from '../protocol/model.ts'
 import type { GatewayInfo } from '../protocol/routes.ts'
 import type { AgentName } from '../protocol/task.ts'
+import { fetchFor } from './network.ts'
 import { variable, type World } from './world.ts'
 
 type Source = Pick<World, 'env'>
@@ -92,7 +94,7 @@ export async function requireModelAccess(
   if (agent !== 'claude' || modelProfile !== undefined) return { secrets: {}, env: {} }
   const found = await profileFromEnvironment(world)
   if (found !== undefined) {
-    await refuseRefused(found)
+    await refuseRefused(world, found)
     return { secrets: found.secrets, env: modelEnvironment(found.settings) }
   }
   const env = pick(world, ['ANTHROPIC_BASE_URL'])
@@ -107,9 +109,9 @@ export async function requireModelAccess(
 /** Nobody waits longer than this for a model server that says nothing. */
 const CHECK_LIMIT_MS = 3_000
 
-async function refuseRefused({ settings, secrets }: FoundProfile): Promise<void> {
+async function refuseRefused(world: Source, { settings, secrets }: FoundProfile): Promise<void> {
   const { verdict, detail } = await checkModelAccess(settings, secrets, {
-    fetch,
+    fetch: fetchFor(world, modelAddress(settings)),
     signal: AbortSignal.timeout(CHECK_LIMIT_MS),
   })
   if (verdict === 'refused')

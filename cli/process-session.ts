@@ -5,6 +5,7 @@ import { exitCodeOfProcess, type ProcessSpecInput } from '../protocol/process.ts
 import type { Gateway } from './api.ts'
 import { startAttach } from './attach/attach.ts'
 import { attachPath } from './attach/path.ts'
+import { agentFor } from './network.ts'
 import type { Output } from './output.ts'
 import type { World } from './world.ts'
 
@@ -29,9 +30,10 @@ export async function processSession(
   options: SessionOptions,
 ): Promise<number> {
   const base = `${gateway.url.replace(/^http/, 'ws')}/v1/tasks/${options.taskId}`
+  const agent = await agentFor(world, gateway.url)
   const leaving = new AbortController()
   const attached = startAttach({
-    connect: (point) => ({ url: base + attachPath(point, options.spec), headers: gateway.client.headers }),
+    connect: (point) => ({ url: base + attachPath(point, options.spec), headers: gateway.client.headers, agent }),
     ...(options.processId !== undefined && { processId: options.processId }),
     ...(options.stdin && { stdin: world.stdin }),
     stdout: world.stdout,

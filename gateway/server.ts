@@ -6,17 +6,20 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { writeOwnerOnly } from '../host/files.ts'
+import { isLoopback } from '../host/loopback.ts'
+import { proxiedFetch } from '../host/proxied-fetch.ts'
+import { proxyFor } from '../host/proxy.ts'
 import type { GatewayConfig } from '../protocol/config.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { newRequestId } from '../protocol/ids.ts'
 import { UserName } from '../protocol/routes.ts'
 import { AcceptedSessions } from '../tunnel/accept-session.ts'
-import { isLoopback } from '../tunnel/loopback.ts'
 import { ReplayBudget } from '../tunnel/replay-budget.ts'
 import { makeToken } from './auth/tokens.ts'
 import { openVault } from './auth/vault.ts'
 import { createAgentServer } from './http/agent-app.ts'
 import { createApp } from './http/app.ts'
+import { createAddressOf } from './http/client-address.ts'
 import { Connections } from './http/connections.ts'
 import type { Deps } from './http/context.ts'
 import { type GuardOptions, guard } from './http/guard.ts'
@@ -104,10 +107,17 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       resumeWithinMs: config.deadlines.tunnelResume * 1000,
     }),
     connections,
+    addressOf: createAddressOf(config.listen),
     version: options.version,
     agentUrl: () => config.agentUrl ?? state.url,
     gatewayEnvironment: (agent) =>
       variables(options.env, agent === 'claude' ? config.agents.claude.passEnvironment : []),
+    fetchFor:
+      (url) =>
+      async (...call) => {
+        const proxy = proxyFor(url, options.env)
+        return (proxy === undefined ? fetch : proxiedFetch(proxy, url))(...call)
+      },
     gatewaySecrets: (names) => variables(options.env, names),
     wake: (taskId) => reconciler.wake(taskId),
     onFinishStep: options.onFinishStep,

@@ -155,5 +155,18 @@ async function* linesOf(response: Response): AsyncGenerator<string> {
 
 function causeOf(error: unknown): string {
   const cause = error instanceof Error ? (error.cause ?? error) : error
-  return cause instanceof Error ? ('code' in cause ? String(cause.code) : cause.message) : String(cause)
+  if (!(cause instanceof Error)) return String(cause)
+  if (!('code' in cause)) return cause.message
+  return UNKNOWN_AUTHORITY.has(String(cause.code))
+    ? `${cause.code}: its certificate is signed by nobody whom this machine trusts; name your authority's PEM file in NODE_EXTRA_CA_CERTS`
+    : String(cause.code)
 }
+
+/** OpenSSL's names, as Node gives them. */
+const UNKNOWN_AUTHORITY = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+])

@@ -9,6 +9,10 @@ import { Duration, Size } from './units.ts'
 
 const defaults = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape).prefault({} as never)
 
+const AddressBlock = z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()], {
+  error: 'expected an address such as 10.0.0.7, or a block such as 10.0.0.0/16',
+})
+
 export const GatewayConfig = z.strictObject({
   listen: defaults({
     host: z.string().default('127.0.0.1'),
@@ -18,6 +22,10 @@ export const GatewayConfig = z.strictObject({
     hosts: z.array(z.string()).default([]),
     /** Browser origins that may call the API. */
     origins: z.array(z.string()).default([]),
+    /** Addresses of reverse proxies, whose word on a caller's address counts. */
+    trustedProxies: z.array(AddressBlock).default([]),
+    /** The header that they write. */
+    forwardedHeader: z.enum(['x-forwarded-for', 'forwarded']).default('x-forwarded-for'),
   }),
   /** How clients reach the gateway. */
   publicUrl: z.url({ protocol: /^https?$/ }).optional(),

@@ -125,6 +125,9 @@ export type ModelCheck = z.infer<typeof ModelCheck>
 
 const ANTHROPIC_API = 'https://api.anthropic.com'
 
+/** Where `checkModelAccess` asks. */
+export const modelAddress = ({ baseUrl }: ModelSettings): string => (baseUrl ?? ANTHROPIC_API).replace(/\/+$/, '')
+
 /**
  * Asks the model's server whether it takes these credentials, with a request that costs nothing. Only a 401 is a no: a server
  * that does not know the path, is in trouble or out of reach is no reason not to try.
@@ -136,16 +139,13 @@ export async function checkModelAccess(
 ): Promise<ModelCheck> {
   const headers = authentication(settings.kind, secrets)
   if (headers === undefined) return { verdict: 'unknown', detail: `credentials of ${settings.kind} are not tried out` }
-  const { host } = new URL(settings.baseUrl ?? ANTHROPIC_API)
+  const { host } = new URL(modelAddress(settings))
   try {
-    const response = await options.fetch(
-      `${(settings.baseUrl ?? ANTHROPIC_API).replace(/\/+$/, '')}/v1/models?limit=1`,
-      {
-        headers: { ...headers, 'anthropic-version': '2023-06-01' },
-        redirect: 'manual', // no other server is to see them
-        signal: options.signal,
-      },
-    )
+    const response = await options.fetch(`${modelAddress(settings)}/v1/models?limit=1`, {
+      headers: { ...headers, 'anthropic-version': '2023-06-01' },
+      redirect: 'manual', // no other server is to see them
+      signal: options.signal,
+    })
     await response.body?.cancel()
     if (response.status === 401) return { verdict: 'refused', detail: `${host} refused the credentials (401)` }
     if (response.ok) return { verdict: 'accepted', detail: `${host} accepts the credentials` }

@@ -33,6 +33,7 @@ export const INHERITED_ENV = [
   'NODE_EXTRA_CA_CERTS',
   'SSL_CERT_FILE',
   'SSL_CERT_DIR',
+  'GIT_SSL_CAINFO',
   'RCLAUDE_CLAUDE',
 ] as const
 

@@ -4,7 +4,6 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import WebSocket, { type ClientOptions } from 'ws'
 import { TunnelError, UpgradeRefused } from './errors.ts'
-import { isLoopback } from './loopback.ts'
 import type { Transport } from './transport.ts'
 import { plainTransport, WEBSOCKET_LIMITS, type WebSocketCarrier, webSocketCarrier } from './websocket.ts'
 
@@ -17,6 +16,8 @@ export interface ConnectOptions {
   readonly protocols?: string[]
   /** Deadline for DNS, TCP, TLS and the upgrade together. Default 10 s. */
   readonly handshakeTimeoutMs?: number
+  /** The address is this machine's: nothing is on the way there. */
+  readonly isLoopback?: boolean
   /** Further options of `ws`: `ca`, `agent` for a proxy, ... */
   readonly websocket?: ClientOptions
 }
@@ -37,7 +38,7 @@ export function connectWebSocket(url: string, options: ConnectOptions): Promise<
     let headers: IncomingHttpHeaders = {}
     const ws = new WebSocket(url, options.protocols ?? [], {
       ...WEBSOCKET_LIMITS,
-      ...maskingFor(url),
+      ...maskingFor(url, options.isLoopback === true),
       ...options.websocket,
       headers: { ...options.websocket?.headers, ...flatten(options.headers) },
     })
@@ -78,9 +79,8 @@ export function connectWebSocket(url: string, options: ConnectOptions): Promise<
  * RFC 6455 wants a client's frames masked so that they can't look like HTTP to an old proxy on the way. Inside TLS no proxy
  * sees them, on loopback there is no way, and a zero key lets `ws` skip the work and the copy.
  */
-function maskingFor(url: string): ClientOptions {
-  const { protocol, hostname } = new URL(url)
-  return protocol === 'wss:' || isLoopback(hostname) ? { generateMask: (mask) => void mask.fill(0) } : {}
+function maskingFor(url: string, isLoopback: boolean): ClientOptions {
+  return new URL(url).protocol === 'wss:' || isLoopback ? { generateMask: (mask) => void mask.fill(0) } : {}
 }
 
 async function readRefusal(url: string, response: IncomingMessage): Promise<UpgradeRefused> {

@@ -1,5 +1,6 @@
 /** The environment of the work: an allow-list of the agent's own, what the task asks for, and nothing else. */
 import { join } from 'node:path'
+import { proxyVariables } from '../../host/proxy.ts'
 import { AGENT_ENV, INHERITED_ENV, type RunSpec } from '../../protocol/run.ts'
 
 /** Folders of a placement, all below one. */
@@ -32,22 +33,25 @@ export function workEnvironment(
   base: BaseEnvironment,
   spec: Pick<RunSpec, 'env' | 'secrets'> | undefined,
 ): Record<string, string> {
+  const asked = { ...spec?.env, ...spec?.secrets }
+  // A proxy that the task names counts, in whichever of its two forms.
+  const isAsked = (name: string) => name.toLowerCase() in asked || name.toUpperCase() in asked
   const inherited = INHERITED_ENV.flatMap((name) => {
     const value = base.own[name]
-    return value === undefined ? [] : [[name, value] as const]
+    return value === undefined || (/_proxy$/i.test(name) && isAsked(name)) ? [] : [[name, value] as const]
   })
-  return {
+  const work = {
     ...Object.fromEntries(inherited),
     HOME: base.directories.home,
     USER: 'rclaude',
     SHELL: '/bin/sh',
     TERM: 'dumb',
     TMPDIR: base.directories.temporary,
-    ...spec?.env,
-    ...spec?.secrets,
+    ...asked,
     RCLAUDE_ARTIFACTS: base.directories.artifacts,
     [AGENT_ENV.taskId]: base.taskId,
     // The launcher finds by this whatever the work left running.
     [AGENT_ENV.launchId]: base.launchId,
   }
+  return { ...work, ...proxyVariables(work) }
 }

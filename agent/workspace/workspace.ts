@@ -12,6 +12,7 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { gitProxyError, proxyVariables } from '../../host/proxy.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { REFS, type RunWorkspace } from '../../protocol/run.ts'
 import type { WorkUser } from '../processes/child.ts'
@@ -41,6 +42,8 @@ export interface WorkspaceOptions {
   state: string
   user?: WorkUser | undefined
   author: { name: string; email: string }
+  /** The agent's own: which proxy and which authorities a repository elsewhere is cloned with. */
+  env?: NodeJS.ProcessEnv
   /** Sends a request for `/git/...` to the gateway and its answer back. */
   forward: RequestListener
   now?: () => Date
@@ -161,16 +164,19 @@ export class Workspace {
   async #clone(spec: Extract<RunWorkspace, { kind: 'repo' }>, signal?: AbortSignal): Promise<void> {
     const from = spec.ref ?? 'HEAD'
     const transports: Transport[] = ['http', 'https', 'file']
-    const options = { transports, answers: [1, 128], signal }
+    const { env: own = {} } = this.#options
+    const options = { transports, answers: [1, 128], signal, env: networkEnvironment(own) }
     const cloned = await this.#repositories.daemon(
       [...FETCH, `--depth=${CLONE_DEPTH}`, spec.url, `+${from}:${LOCAL.snapshot}`],
       options,
     )
-    if (cloned.code !== 0)
+    if (cloned.code !== 0) {
+      const byProxy = /^https?:/.test(spec.url) ? gitProxyError(spec.url, own, cloned.stderr) : undefined
       throw new RclaudeError(
         'unavailable',
-        `${from} of ${spec.url} could not be cloned: ${cloned.stderr.trim().split('\n').slice(-3).join('; ')}`,
+        `${from} of ${spec.url} could not be cloned: ${byProxy?.message ?? cloned.stderr.trim().split('\n').slice(-3).join('; ')}`,
       )
+    }
     // An annotated tag is peeled: from here on it is a commit.
     await this.#repositories.daemon(['update-ref', LOCAL.snapshot, await this.#id(`${LOCAL.snapshot}^{commit}`)])
     await this.#repositories.daemon(['update-ref', LOCAL.checkout, await this.#id(LOCAL.snapshot)])
@@ -273,6 +279,12 @@ export class Workspace {
 }
 
 const FETCH = ['fetch', '-q', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--no-auto-maintenance']
+
+/** For git's curl, which knows these itself, redirects included. */
+const networkEnvironment = (own: NodeJS.ProcessEnv): Record<string, string> => ({
+  ...proxyVariables(own),
+  ...(own.GIT_SSL_CAINFO && { GIT_SSL_CAINFO: own.GIT_SSL_CAINFO, GIT_PROXY_SSL_CAINFO: own.GIT_SSL_CAINFO }),
+})
 
 const bound = (repositories: Repositories) => ({
   inWork: repositories.inWork.bind(repositories),

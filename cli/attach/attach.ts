@@ -15,7 +15,7 @@ import {
   type ProcessInfo,
   type ServerControl,
 } from '../../protocol/process.ts'
-import { Connection, type ConnectionEnd } from './connection.ts'
+import { Connection, type ConnectionEnd, type Target } from './connection.ts'
 import { OutputSink } from './output.ts'
 import type { AttachPoint } from './path.ts'
 import { RETRY, Retries, type RetryPolicy } from './retry.ts'
@@ -26,7 +26,6 @@ const ACK_BYTES = 256 * 1024
 /** Signals that wait for a connection. */
 const MAX_WAITING_SIGNALS = 16
 
-type Target = { url: string; headers: Record<string, string> }
 type Exit = Extract<ServerControl, { type: 'exit' }>
 
 export interface AttachOptions {

@@ -1,6 +1,7 @@
 /** One WebSocket of an attachment: from dialling to its end, which is a value. Retrying is the caller's. */
-import type { IncomingMessage } from 'node:http'
+import type { Agent, IncomingMessage } from 'node:http'
 import { type RawData, WebSocket } from 'ws'
+import { ProxyError } from '../../host/proxy.ts'
 import { Problem, RclaudeError } from '../../protocol/errors.ts'
 import {
   ATTACH_PROTOCOL,
@@ -25,6 +26,13 @@ const RETRYABLE_STATUS = new Set([408, 425, 429, 502, 503, 504])
 /** Close codes that say we are at fault; another try would end the same. */
 const FINAL_CLOSE = new Set([1002, 1003, 1007, 1008, 1009])
 
+export interface Target {
+  url: string
+  headers: Record<string, string>
+  /** Makes the connection, when it leads through a proxy. */
+  agent?: Agent | undefined
+}
+
 export interface ConnectionHandlers {
   onControl(control: ServerControl): void
   onOutput(channel: OutputChannel, bytes: Buffer): void
@@ -40,7 +48,7 @@ export class Connection {
   #settle: (end: ConnectionEnd) => void = () => {}
   #over = false
 
-  constructor(target: { url: string; headers: Record<string, string> }, handlers: ConnectionHandlers) {
+  constructor(target: Target, handlers: ConnectionHandlers) {
     this.#handlers = handlers
     this.ended = new Promise((resolve) => {
       this.#settle = (end) => {
@@ -50,6 +58,7 @@ export class Connection {
     })
     const webSocket = new WebSocket(target.url, [ATTACH_PROTOCOL], {
       headers: target.headers,
+      ...(target.agent && { agent: target.agent }),
       perMessageDeflate: false,
       handshakeTimeout: HANDSHAKE_MS,
       maxPayload: ATTACH_WINDOW_BYTES,
@@ -57,7 +66,7 @@ export class Connection {
     this.#webSocket = webSocket
     webSocket.on('unexpected-response', (_request, response) => void this.#refused(response))
     webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary))
-    webSocket.on('error', (error) => this.#settle({ kind: 'lost', error }))
+    webSocket.on('error', (error) => this.#settle(failureOf(error)))
     webSocket.on('close', (code, reason) => this.#settle(endOf(code, reason.toString())))
     this.#pingRegularly()
   }
@@ -145,6 +154,12 @@ export class Connection {
     webSocket.on('close', () => clearInterval(timer))
   }
 }
+
+/** A proxy that does not let us through will not do so in a second either. */
+const failureOf = (error: Error): ConnectionEnd =>
+  error instanceof ProxyError && error.isFinal
+    ? { kind: 'refused', error: new RclaudeError('unavailable', error.message, { cause: error }) }
+    : { kind: 'lost', error }
 
 function endOf(code: number, reason: string): ConnectionEnd {
   if (code === CLOSE_TAKEN_OVER)

@@ -30,7 +30,7 @@ async function apply(invocation: Invocation, name: string, options: ApplyOptions
   const taskId = await findTask(gateway.client, name)
   const applied = await applyTask(
     world.cwd,
-    { gateway: gateway.url, token: gateway.token, taskId },
+    { gateway: gateway.url, token: gateway.token, taskId, env: world.env },
     { check: options.check === true, want: options.checkpoint === true ? 'checkpoint' : 'newest' },
   )
   if (out.json) await out.data({ taskId, ...applied })

@@ -1,7 +1,16 @@
 /** `rclaude doctor`: everything that has to be there, each with what mends it. */
 import type { Command } from 'commander'
 import { EXIT_CODES } from '../../protocol/errors.ts'
-import { checkClaude, checkCredentials, checkDisk, checkGateway, checkGit, checkNode, type Finding } from '../checks.ts'
+import {
+  checkAuthorities,
+  checkClaude,
+  checkCredentials,
+  checkDisk,
+  checkGateway,
+  checkGit,
+  checkNode,
+  type Finding,
+} from '../checks.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
 import { oneLine } from '../neutralise.ts'
 import type { Output } from '../output.ts'
@@ -16,14 +25,15 @@ export function define(world: World): Command {
 
 async function doctor(invocation: Invocation): Promise<number> {
   const { world, out } = invocation
-  const [git, claude, disk, gateway] = await Promise.all([
+  const [git, claude, disk, authorities, gateway] = await Promise.all([
     checkGit(world),
     checkClaude(world),
     checkDisk(world),
-    checkGateway(() => invocation.connect()),
+    checkAuthorities(world),
+    checkGateway(world, () => invocation.connect()),
   ])
   const credentials = await checkCredentials(world, gateway.info)
-  const findings = [checkNode(), git, ...gateway.findings, credentials, claude, disk]
+  const findings = [checkNode(), git, ...authorities, ...gateway.findings, credentials, claude, disk]
   if (out.json) await out.data({ ok: findings.every(({ ok }) => ok), findings: findings.map(withoutNeedlessFix) })
   else await printFindings(out, findings)
   return findings.every(({ ok }) => ok) ? EXIT_CODES.succeeded : EXIT_CODES.failed

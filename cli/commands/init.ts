@@ -31,7 +31,7 @@ export function define(world: World): Command {
 async function init(invocation: Invocation, options: InitOptions): Promise<number> {
   const { world, out } = invocation
   const [git, claude] = await Promise.all([checkGit(world), checkClaude(world)])
-  const { findings: ofGateway, info } = await checkGateway(() => invocation.connect({ start: 'always' }))
+  const { findings: ofGateway, info } = await checkGateway(world, () => invocation.connect({ start: 'always' }))
   const findings = [checkNode(), git, ...ofGateway, await checkCredentials(world, info)]
   const unsandboxed = info !== undefined && isUnsandboxed(info)
   if (unsandboxed) findings.push(claude, await consentFinding(world, options))

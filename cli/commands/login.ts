@@ -1,11 +1,11 @@
 /** `rclaude login URL`: from then on this gateway is the one that commands talk to. */
 import type { Command } from 'commander'
-import { createClient } from '../../protocol/client.ts'
+import { isLoopback } from '../../host/loopback.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { routes } from '../../protocol/routes.ts'
-import { VERSION } from '../../protocol/version.ts'
 import { gatewayUrl, tokenGiven } from '../api.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
+import { clientFor } from '../network.ts'
 import { askHidden, readAll } from '../prompt.ts'
 import { loginFile, removeLogin, writeLogin } from '../settings.ts'
 import { canAsk, type World } from '../world.ts'
@@ -35,7 +35,7 @@ async function login(
   const url = gatewayUrl(named)
   warnAboutPlainText(url, out.note)
   const token = (await tokenGiven(world, globals)) ?? (await askToken(world, url))
-  const me = await createClient({ baseUrl: url, token, version: VERSION }).call(routes.me)
+  const me = await clientFor(world, url, token).call(routes.me)
   await writeLogin(world, { url, token })
   if (out.json) return void (await out.data({ url, ...me }))
   await out.line(`logged in to ${url} as ${me.user} (${me.role}); kept in ${loginFile(world)}`)
@@ -50,6 +50,5 @@ async function askToken(world: World, url: string): Promise<string> {
 
 function warnAboutPlainText(url: string, note: (text: string) => void): void {
   const { protocol, hostname } = new URL(url)
-  const isLocal = hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')
-  if (protocol === 'http:' && !isLocal) note('! this is http: the token and your code travel unencrypted')
+  if (protocol === 'http:' && !isLoopback(hostname)) note('! this is http: the token and your code travel unencrypted')
 }

@@ -30,7 +30,7 @@ async function pull(invocation: Invocation, name: string, options: PullOptions):
   const taskId = await findTask(gateway.client, name)
   const pulled = await pullTask(
     world.cwd,
-    { gateway: gateway.url, token: gateway.token, taskId },
+    { gateway: gateway.url, token: gateway.token, taskId, env: world.env },
     {
       want: options.checkpoint === true ? 'checkpoint' : 'newest',
       force: options.force === true,

@@ -152,7 +152,7 @@ async function submit(
     })
     const { objectFormat, project, base } = snapshot
     const task = await create(gateway, finish({ kind: 'snapshot', objectFormat, project }), signal)
-    await pushStep(gateway, view, task, snapshot, signal)
+    await pushStep(world, gateway, view, task, snapshot, signal)
     await rememberSent(world, gateway.url, project, { bytes, ...(base !== undefined && { commit: base }) })
     return task
   } finally {
@@ -190,6 +190,7 @@ async function snapshotStep(
 }
 
 async function pushStep(
+  world: World,
   gateway: Gateway,
   view: RunView,
   task: Task,
@@ -199,7 +200,7 @@ async function pushStep(
   const step = view.step('upload')
   let sent: string | undefined
   try {
-    const remote = { gateway: gateway.url, token: gateway.token, taskId: task.id }
+    const remote = { gateway: gateway.url, token: gateway.token, taskId: task.id, env: world.env }
     await pushSnapshot(snapshot, remote, {
       signal,
       onProgress: ({ phase, percent, bytesText }) => {

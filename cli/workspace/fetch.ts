@@ -13,7 +13,7 @@ import { complaint, git, splitNul, textOf } from './git.ts'
 import { locate, type Place, type UserRepository } from './place.ts'
 import { type GitProgress, progressParser } from './progress.ts'
 import { networkError } from './push.ts'
-import { type GatewayRemote, remoteConfig, remoteUrl } from './remote.ts'
+import { type GatewayRemote, NO_EXEMPTIONS, remoteConfig, remoteUrl } from './remote.ts'
 import { openScratch, type Scratch } from './scratch.ts'
 
 export interface FetchOptions {
@@ -36,19 +36,19 @@ export async function fetchTask(
   remote: GatewayRemote,
   options: FetchOptions = {},
 ): Promise<FetchedTask> {
-  const config = remoteConfig(remote)
+  const config = await remoteConfig(remote, scratch.directory)
   const what = `the work of ${remote.taskId} could not be fetched from ${remote.gateway}`
   const run = async (args: string[], onStderr?: (text: string) => void) => {
     const output = await git(args, {
       mode: 'own',
       cwd: scratch.directory,
-      env: { GIT_DIR: scratch.gitDir },
+      env: { GIT_DIR: scratch.gitDir, ...NO_EXEMPTIONS },
       config,
       answers: [1, 128],
       signal: options.signal,
       ...(onStderr !== undefined && { onStderr }),
     })
-    if (output.code !== 0) throw networkError(what, complaint(output.stderr))
+    if (output.code !== 0) throw networkError(remote, what, complaint(output.stderr))
     return output.stdout
   }
   const refs = parseRefs(await run(['ls-remote', remoteUrl(remote)]))

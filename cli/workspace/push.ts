@@ -1,9 +1,10 @@
 /** Sends a snapshot to the task's repository on the gateway, with git's own protocol. */
+import { gitProxyError } from '../../host/proxy.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { REFS } from '../../protocol/run.ts'
 import { complaint, git } from './git.ts'
 import { type GitProgress, progressParser } from './progress.ts'
-import { type GatewayRemote, remoteConfig, remoteUrl } from './remote.ts'
+import { type GatewayRemote, NO_EXEMPTIONS, remoteConfig, remoteUrl } from './remote.ts'
 import type { Snapshot } from './snapshot.ts'
 
 export interface PushOptions {
@@ -29,8 +30,8 @@ async function push(refspec: string, snapshot: Snapshot, remote: GatewayRemote, 
   const pushed = await git(['push', '--porcelain', '--progress', '--no-verify', remoteUrl(remote), `+${refspec}`], {
     mode: 'own',
     cwd: snapshot.scratch.directory,
-    env: { GIT_DIR: snapshot.scratch.gitDir },
-    config: remoteConfig(remote),
+    env: { GIT_DIR: snapshot.scratch.gitDir, ...NO_EXEMPTIONS },
+    config: await remoteConfig(remote, snapshot.scratch.directory),
     answers: [1, 128],
     onStderr: progressParser((progress) => options.onProgress?.(progress)),
     signal: options.signal,
@@ -41,11 +42,13 @@ async function push(refspec: string, snapshot: Snapshot, remote: GatewayRemote, 
 function refusal(remote: GatewayRemote, stdout: string, stderr: string): RclaudeError {
   const rejected = /^!\t\S+\t(.*)$/m.exec(stdout)?.[1]
   const what = `the workspace of ${remote.taskId} could not be sent to ${remote.gateway}`
-  return networkError(what, `${rejected ?? ''}${rejected === undefined ? '' : '; '}${complaint(stderr)}`)
+  return networkError(remote, what, `${rejected ?? ''}${rejected === undefined ? '' : '; '}${complaint(stderr)}`)
 }
 
 /** Says in our words what git says in HTTP's. */
-export function networkError(what: string, why: string): RclaudeError {
+export function networkError(remote: GatewayRemote, what: string, why: string): RclaudeError {
+  const byProxy = gitProxyError(remote.gateway, remote.env ?? {}, why)
+  if (byProxy !== undefined) return new RclaudeError('unavailable', `${what}: ${byProxy.message}`)
   if (/Authentication failed|could not read Username|error: 401/.test(why))
     return new RclaudeError('unauthenticated', `${what}: the gateway does not accept the token; run rclaude login`)
   if (/error: 403/.test(why)) return new RclaudeError('forbidden', `${what}: the gateway does not allow it`)

@@ -20,7 +20,6 @@ import { gitHandlers } from './git.ts'
 import { modelHandlers } from './models.ts'
 import { problemHeaders, toRclaudeError } from './problem.ts'
 import { forward } from './proxy.ts'
-import { addressOf } from './request.ts'
 import { resultHandlers } from './results.ts'
 import { taskHandlers } from './tasks.ts'
 import { tokenHandlers } from './tokens.ts'
@@ -76,7 +75,7 @@ async function answer(
     authorization: c.req.header('authorization'),
     taskId: c.req.param('taskId'),
     target: `${c.req.method} ${c.req.path}`,
-    address: addressOf(c.env.incoming),
+    address: deps.addressOf(c.env.incoming),
     requestId,
   })
   if (principal !== undefined) deps.connections.add(principal, c.env.outgoing)

@@ -11,6 +11,7 @@ import type { Reserve } from '../reserve.ts'
 import type { Store } from '../store/store.ts'
 import type { ConnectionContext } from '../tasks/connection.ts'
 import type { DialLimit } from '../tunnels/dial-limit.ts'
+import type { AddressOf } from './client-address.ts'
 import type { Connections } from './connections.ts'
 
 export interface Bindings {
@@ -26,6 +27,8 @@ export interface Deps extends ConnectionContext {
   /** Tunnels that go on when their connection is lost. */
   sessions: AcceptedSessions
   metrics: Metrics
+  /** The caller's address, as the audit row shows it. */
+  addressOf: AddressOf
   version: string
   /** False while the gateway starts or stops. */
   isReady(): boolean

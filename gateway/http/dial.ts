@@ -35,7 +35,7 @@ import { connected } from '../tasks/connection.ts'
 import { requestStop } from '../tasks/requests.ts'
 import { AgentLink, type PeerInfo } from '../tunnels/links.ts'
 import type { Deps } from './context.ts'
-import { addressOf, headerOf } from './request.ts'
+import { headerOf } from './request.ts'
 
 export const TUNNEL_PATH = '/v1/tunnel'
 
@@ -68,7 +68,7 @@ export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duple
   const admission = admit(deps, launch, request)
   answers.set(request, answerTo(deps, admission))
   const begin = (transport: Transport): AgentLink => {
-    const remoteAddress = addressOf(request)
+    const remoteAddress = deps.addressOf(request)
     const options = { ...OWN_PEER, maxIncomingStreams: deps.config.limits.agentStreams, remoteAddress }
     const tunnel = createTunnel(transport, { side: 'server', ...options })
     return new AgentLink(launch.taskId, launch.launchId, tunnel, peerOf(request))

@@ -5,7 +5,10 @@
  */
 import type { IncomingMessage } from 'node:http'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { routes } from '../../protocol/routes.ts'
 
+/** A load balancer asks for these by the machine's address, and a page that reads them learns nothing. */
+const PROBES: ReadonlySet<string> = new Set([routes.health.path, routes.ready.path])
 /** Longest path with query. Node caps the whole header anyway. */
 const MAX_TARGET = 8_192
 
@@ -19,7 +22,7 @@ export interface GuardOptions {
 /** @throws RclaudeError `invalid` or `forbidden` */
 export function guard(request: IncomingMessage, options: GuardOptions): void {
   checkTarget(request.url ?? '')
-  checkHost(request.headers.host, options.hosts)
+  if (!PROBES.has(request.url ?? '')) checkHost(request.headers.host, options.hosts)
   const { origin } = request.headers
   if (origin !== undefined && !options.origins.has(origin.toLowerCase()))
     throw new RclaudeError(

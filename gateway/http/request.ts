@@ -1,9 +1,6 @@
 /** What Node says of a request, before Hono or without it. */
 import type { IncomingMessage } from 'node:http'
 
-/** The caller's address, as the audit row shows it. */
-export const addressOf = (request: IncomingMessage): string => request.socket.remoteAddress ?? 'unknown'
-
 /** A header that came once; `name` in lower case. */
 export const headerOf = (request: IncomingMessage, name: string): string | undefined => {
   const value = request.headers[name]

@@ -18,7 +18,7 @@ import { gatherWrites } from './gather-writes.ts'
 import { type GuardOptions, guard } from './guard.ts'
 import { refuseUpgrade, toRclaudeError } from './problem.ts'
 import { forwardedPath, requestHeaders } from './proxy.ts'
-import { addressOf, headerOf } from './request.ts'
+import { headerOf } from './request.ts'
 import { streamTo } from './stream-to.ts'
 
 /** Until the agent has answered the handshake. */
@@ -74,7 +74,7 @@ async function splice(
     authorization: request.headers.authorization,
     taskId: found.taskId,
     target: `GET ${path}`,
-    address: addressOf(request),
+    address: deps.addressOf(request),
     requestId,
   })
   if (principal === undefined || task === undefined) throw new RclaudeError('not_found', 'no such WebSocket')

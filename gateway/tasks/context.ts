@@ -30,6 +30,8 @@ export interface TaskContext {
   gatewayEnvironment(agent: string): Record<string, string>
   /** Of the gateway's own environment, those of these variables that are set. */
   gatewaySecrets(names: readonly string[]): Record<string, string>
+  /** `fetch` for what is at this address, through the proxy that the gateway's environment names. */
+  fetchFor(url: string): typeof fetch
   /** Looks at this task, or at all, as soon as the present work is done. */
   wake(taskId?: TaskId): void
   /** Told before each step of a task's end. */

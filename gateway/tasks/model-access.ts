@@ -11,6 +11,7 @@ import {
   checkModelAccess,
   type ModelCheck,
   type ModelSettings,
+  modelAddress,
   modelEnvironment,
   profileFault,
 } from '../../protocol/model.ts'
@@ -127,7 +128,10 @@ export function checkAccess(context: TaskContext, access: ModelAccess): Promise<
   const known = remembered.get(key)
   if (known !== undefined && Date.now() - known.at < REMEMBERED_MS) return known.check
   const signal = AbortSignal.timeout(context.config.models.checkTimeout * 1_000)
-  const check = checkModelAccess(profile.settings, secrets, { fetch, signal })
+  const check = checkModelAccess(profile.settings, secrets, {
+    fetch: context.fetchFor(modelAddress(profile.settings)),
+    signal,
+  })
   if (remembered.size >= MAX_REMEMBERED) remembered.clear()
   remembered.set(key, { at: Date.now(), check })
   return check

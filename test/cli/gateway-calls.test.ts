@@ -43,6 +43,17 @@ test('login checks the token, keeps it for its owner only, and later commands us
   expect(tokens).toEqual([`Bearer ${TOKEN}`, `Bearer ${TOKEN}`])
 })
 
+test('login warns that http is plain text, also for a name that only looks like loopback', async () => {
+  const home = temporaryDirectory()
+  const env = { RCLAUDE_TOKEN: TOKEN }
+  const { url } = await loopback((_, response) => sendJson(response, ME))
+  expect((await runCli(bundle, home, ['login', url], { env })).stderr).not.toContain('unencrypted')
+  for (const host of ['127.example.invalid', 'localhost.example.invalid']) {
+    const { stderr } = await runCli(bundle, home, ['login', `http://${host}:1`], { env })
+    expect(stderr).toContain('this is http: the token and your code travel unencrypted')
+  }
+})
+
 test('login keeps nothing when the gateway refuses the token', async () => {
   const home = temporaryDirectory()
   const { url } = await loopback((_, response) => sendProblem(response, 401, 'unauthenticated', 'no valid token'))

@@ -29,7 +29,8 @@ test('--version prints the version, and works where no command module exists', a
   }
 })
 
-test('a command loads its own module and no other', () => {
+/** What is loaded with a command, before it does anything. */
+function inputsOfPs(): string[] {
   const { outputs } = bundle.metafile
   const ofPs = Object.entries(outputs).find(([, { entryPoint }]) => entryPoint === 'cli/commands/ps.ts')?.[0]
   const seen = new Set<string>()
@@ -39,10 +40,17 @@ test('a command loads its own module and no other', () => {
     for (const { path: next, kind } of outputs[path]?.imports ?? []) if (kind === 'import-statement') visit(next)
   }
   visit(ofPs ?? '')
-  const commands = [...seen]
-    .flatMap((path) => Object.keys(outputs[path]?.inputs ?? {}))
-    .filter((input) => input.includes('/commands/'))
-  expect(commands).toEqual(['cli/commands/ps.ts'])
+  return [...seen].flatMap((path) => Object.keys(outputs[path]?.inputs ?? {}))
+}
+
+test('a command loads its own module and no other', () => {
+  expect(inputsOfPs().filter((input) => input.includes('/commands/'))).toEqual(['cli/commands/ps.ts'])
+})
+
+test('what a proxy needs is not loaded with a command, only when there is a proxy', () => {
+  const lazy = ['host/proxied-fetch.ts', 'host/proxy-agent.ts']
+  expect(Object.keys(bundle.metafile.inputs)).toEqual(expect.arrayContaining(lazy))
+  expect(inputsOfPs().filter((input) => lazy.includes(input))).toEqual([])
 })
 
 test('the CLI has no native module, no gateway and no agent in it', () => {

@@ -49,7 +49,7 @@ export async function startStubGateway(
   const gateway = await startGateway({
     config: GatewayConfig.parse({
       ...config,
-      listen: { port: 0 },
+      listen: { port: 0, ...config.listen },
       deadlines: { stop: '1s', ...config.deadlines },
       intervals: { reconcile: '200ms', ...config.intervals },
     }),

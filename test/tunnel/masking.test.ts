@@ -26,7 +26,7 @@ function certificate(): { key: Buffer; cert: Buffer } {
 }
 
 /** The first frame that a client of ours sends, as it comes out of TLS (or off the wire): raw bytes after the 101. */
-async function firstFrame(scheme: 'ws' | 'wss', host: string): Promise<Buffer> {
+async function firstFrame(scheme: 'ws' | 'wss', host: string, isLoopback = false): Promise<Buffer> {
   const tls = scheme === 'wss' ? certificate() : undefined
   const server = tls === undefined ? createPlain() : createServer(tls)
   const wss = new WebSocketServer({ noServer: true, ...WEBSOCKET_LIMITS })
@@ -45,6 +45,7 @@ async function firstFrame(scheme: 'ws' | 'wss', host: string): Promise<Buffer> {
   const websocket: ClientOptions & { lookup: LookupFunction } = { lookup: toLoopback, ca: tls?.cert }
   const { carrier } = await connectWebSocket(`${scheme}://${host}:${portOf(server)}/`, {
     signal: AbortSignal.timeout(10_000),
+    isLoopback,
     websocket,
   })
   carrier.write(Buffer.from('payload'))
@@ -66,8 +67,8 @@ it.skipIf(!hasOpenssl)('over wss the mask key is zero, so the payload is itself'
   expect((await firstFrame('wss', '127.0.0.1')).toString('latin1')).toBe(UNMASKED)
 })
 
-it.each(['127.0.0.1', 'localhost'])('over ws to %s too: nothing is on the way', async (host) => {
-  expect((await firstFrame('ws', host)).toString('latin1')).toBe(UNMASKED)
+it('over ws to loopback too: nothing is on the way', async () => {
+  expect((await firstFrame('ws', '127.0.0.1', true)).toString('latin1')).toBe(UNMASKED)
 })
 
 it('over ws to another machine it is not: a proxy on the way must not take our bytes for HTTP', async () => {

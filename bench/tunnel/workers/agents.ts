@@ -99,6 +99,7 @@ function dialOne(launch: SeededLaunch, gatewayUrl: string): Promise<void> {
     stayDialled({
       ...launch,
       gatewayUrl,
+      way: { isLoopback: true },
       signal: new AbortController().signal,
       log: () => {},
       onTunnel(tunnel) {

@@ -7,6 +7,7 @@ import { type Client, createClient } from '../protocol/client.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { VERSION } from '../protocol/version.ts'
 import { ensureLocalGateway, findLocalGateway, hasLocalData } from './local-gateway.ts'
+import { MAX_WAIT_SECONDS, patientFetch } from './patience.ts'
 import { readLogin } from './settings.ts'
 import { variable, type World } from './world.ts'
 
@@ -30,11 +31,27 @@ export interface ConnectOptions {
    * `again`, or `never`. RCLAUDE_NO_START=1 makes it `never`.
    */
   start?: 'always' | 'again' | 'never'
-  /** Told when one was started. */
-  onStarted?: (message: string) => void
+  /** What is said to the user on the way: a gateway was started, or asks to wait. */
+  say?: (message: string) => void
+  /** How long a request waits when the gateway says to come again later; 0 for not at all. */
+  maxWaitSeconds?: number
 }
 
 export async function connect(world: World, globals: Globals, options: ConnectOptions = {}): Promise<Gateway> {
+  const gateway = (url: string, token: string, from: Gateway['from']): Gateway => ({
+    client: createClient({
+      baseUrl: url,
+      token,
+      version: VERSION,
+      fetch: patientFetch({
+        maxWaitSeconds: options.maxWaitSeconds ?? MAX_WAIT_SECONDS,
+        say: options.say ?? (() => {}),
+      }),
+    }),
+    url,
+    token,
+    from,
+  })
   const named = globals.gateway ?? variable(world, 'RCLAUDE_GATEWAY')
   const explicitToken = await tokenGiven(world, globals)
   if (named !== undefined) {
@@ -53,18 +70,11 @@ export async function connect(world: World, globals: Globals, options: ConnectOp
   return gateway(local.url, explicitToken ?? local.token, 'local')
 }
 
-const gateway = (url: string, token: string, from: Gateway['from']): Gateway => ({
-  client: createClient({ baseUrl: url, token, version: VERSION }),
-  url,
-  token,
-  from,
-})
-
 async function localGateway(world: World, options: ConnectOptions) {
   const start = variable(world, 'RCLAUDE_NO_START') === undefined ? (options.start ?? 'again') : 'never'
   if (start === 'always' || (start === 'again' && (await hasLocalData(world)))) {
     const { gateway: local, started } = await ensureLocalGateway(world)
-    if (started) options.onStarted?.(`started a local gateway at ${local.url} (data in ${local.directory})`)
+    if (started) options.say?.(`started a local gateway at ${local.url} (data in ${local.directory})`)
     return local
   }
   const found = await findLocalGateway(world)

@@ -9,7 +9,7 @@ export interface Invocation {
   world: World
   globals: Globals
   out: Output
-  connect(options?: Pick<ConnectOptions, 'start'>): Promise<Gateway>
+  connect(options?: Pick<ConnectOptions, 'start' | 'maxWaitSeconds'>): Promise<Gateway>
 }
 
 /**
@@ -52,7 +52,7 @@ function invocation(world: World, globals: Globals): Invocation {
     world,
     globals,
     out,
-    connect: (options) => connect(world, globals, { ...options, onStarted: (message) => out.note(message) }),
+    connect: (options) => connect(world, globals, { ...options, say: (message) => out.note(message) }),
   }
 }
 

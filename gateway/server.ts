@@ -31,6 +31,7 @@ import { keepReserve } from './reserve.ts'
 import { openStore } from './store/sqlite.ts'
 import type { StoredToken } from './store/store.ts'
 import type { TaskContext } from './tasks/context.ts'
+import { Leases } from './tasks/leases.ts'
 import { Reconciler } from './tasks/reconciler.ts'
 import { DialLimit } from './tunnels/dial-limit.ts'
 import { AgentLinks } from './tunnels/links.ts'
@@ -108,9 +109,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     wake: (taskId) => reconciler.wake(taskId),
     onFinishStep: options.onFinishStep,
     isReady: () => state.isReady,
+    leases: () => leases,
     serveAgent: (link) => agentServer.serve(link),
   }
   const reconciler = new Reconciler(deps)
+  const leases = new Leases(deps)
   const agentServer = createAgentServer(deps)
   const server = createHttpServer(deps, guardOptions(config))
   await listen(server, config, join(dataDirectory, 'port'))
@@ -121,11 +124,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     JSON.stringify({ url: state.url, pid: process.pid, version: options.version, startedAt: new Date().toISOString() }),
   )
   reconciler.start()
+  leases.start()
   log.info({ url: state.url, dataDirectory, version: options.version }, 'gateway ready')
 
   async function stop(): Promise<void> {
     state.isReady = false
     rmSync(join(dataDirectory, 'gateway.json'), { force: true })
+    leases.stop()
     await reconciler.stop()
     for (const link of deps.links.all()) link.close('the gateway is stopping')
     await drain(server)

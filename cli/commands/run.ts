@@ -14,7 +14,9 @@ import type { Gateway } from '../api.ts'
 import { act, amount, collect, duration, type Invocation, newCommand, wholeNumber } from '../command.ts'
 import { isUnsandboxed, requireConsent } from '../consent.ts'
 import { requireModelAccess } from '../credentials.ts'
+import { holdLease, type Lease, parseOnDisconnect } from '../lease.ts'
 import { readAll } from '../prompt.ts'
+import { taskLine } from '../run-output.ts'
 import { openView, type RunView } from '../run-view.ts'
 import { AGENTS, PERMISSION_MODES, type RunOptions, readWork, taskRequest } from '../task-request.ts'
 import { parseSecrets } from '../variables.ts'
@@ -34,6 +36,7 @@ export function define(world: World): Command {
     'git diff | rclaude run - --no-workspace',
     'rclaude run --detach --label nightly "update the dependencies"',
     'rclaude run -- npm test',
+    'rclaude run --json --on-disconnect stop:30s "fix it"   for CI; see docs/ci.md',
   ])
     .argument('[prompt]', 'what to do; - reads it from standard input')
     .usage('[options] [prompt] [-- command...]')
@@ -58,6 +61,9 @@ export function define(world: World): Command {
     .option('--launcher <name>', 'where it runs')
     .option('--depth <n>', 'commits of history to send', wholeNumber)
     .option('-C, --directory <dir>', 'send this folder instead of the present one')
+    .option('--on-disconnect <what>', 'when this program is gone: keep, or stop:GRACE', parseOnDisconnect)
+    .option('--idempotency-key <key>', 'attach to the task that was made with this key, if there is one')
+    .option('--no-wait', 'fail at once when the gateway says to come again later')
     .option('--unsandboxed', 'agree, for this call, that the task runs unsandboxed on this machine')
     .action(act(world, run))
 }
@@ -69,7 +75,7 @@ async function run(invocation: Invocation, prompt: string | undefined, options: 
   const work = await readWork(prompt, options, world.afterDashes, stdin)
   const secrets = await parseSecrets(options.secret ?? [], { env: world.env, readStdin: stdin })
 
-  const gateway = await invocation.connect({ start: 'always' })
+  const gateway = await invocation.connect({ start: 'always', ...(options.wait === false && { maxWaitSeconds: 0 }) })
   const info = await gateway.client.call(routes.info)
   const model = requireModelAccess(world, work.agent, info, secrets)
   if (isUnsandboxed(info, options.launcher)) await requireConsent(world, options)
@@ -88,13 +94,20 @@ async function run(invocation: Invocation, prompt: string | undefined, options: 
       secrets: { ...model.secrets, ...secrets },
     }
   }
-  const task = await closing(view, () => submit(invocation, gateway, view, options, finish))
+  let lease: Lease | undefined
+  const making: Making = {
+    ...options,
+    onMade: (made) => {
+      lease = holdLease(gateway.client, made)
+    },
+  }
+  const task = await closing(view, () => submit(invocation, gateway, view, making, finish))
   if (options.detach === true) {
     await view.close()
-    await invocation.out.line(globals.json === true ? JSON.stringify({ type: 'task', task }) : task.id)
+    await invocation.out.line(globals.json === true ? taskLine(task) : task.id)
     return 0
   }
-  return watch(world, gateway, task.id, view, { unasked: 'stop' })
+  return watch(world, gateway, task.id, view, { unasked: 'stop', lease })
 }
 
 function checkSources(options: RunOptions): void {
@@ -102,6 +115,16 @@ function checkSources(options: RunOptions): void {
     throw new RclaudeError('invalid', '--ref says which part of --repo to clone: give --repo URL too')
   if (options.repo !== undefined && !options.workspace)
     throw new RclaudeError('invalid', '--repo and --no-workspace contradict each other')
+  if (options.detach === true && options.onDisconnect !== undefined)
+    throw new RclaudeError(
+      'invalid',
+      '--detach leaves the task at once: it cannot be stopped for that (--on-disconnect)',
+    )
+}
+
+interface Making extends RunOptions {
+  /** Told as soon as the task is there: sending its files may take its time. */
+  onMade(task: Task): void
 }
 
 /** Creates the task and gives it its files. */
@@ -109,13 +132,13 @@ async function submit(
   { world }: Invocation,
   gateway: Gateway,
   view: RunView,
-  options: RunOptions,
+  options: Making,
   finish: (workspace: CreateTaskInput['workspace']) => CreateTaskInput,
 ): Promise<Task> {
-  if (!options.workspace) return create(gateway, finish({ kind: 'none' }))
+  if (!options.workspace) return create(gateway, options, finish({ kind: 'none' }))
   if (options.repo !== undefined) {
     const { repo, ref } = options
-    return create(gateway, finish({ kind: 'repo', url: repo, ...(ref !== undefined && { ref }) }))
+    return create(gateway, options, finish({ kind: 'repo', url: repo, ...(ref !== undefined && { ref }) }))
   }
   const interrupted = new AbortController()
   const onSignal = () =>
@@ -127,8 +150,9 @@ async function submit(
     const { signal } = interrupted
     await using snapshot = await snapshotStep(world, view, options, signal)
     const { objectFormat, project } = snapshot
-    const task = await create(gateway, finish({ kind: 'snapshot', objectFormat, project }), signal)
-    await pushStep(gateway, view, task, snapshot, signal)
+    const task = await create(gateway, options, finish({ kind: 'snapshot', objectFormat, project }), signal)
+    if (awaitsFiles(task)) await pushStep(gateway, view, task, snapshot, signal, options.idempotencyKey !== undefined)
+    else await view.note(`${task.id} has its files already: it was made earlier with this --idempotency-key`)
     return task
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
@@ -165,6 +189,7 @@ async function pushStep(
   task: Task,
   snapshot: Snapshot,
   signal: AbortSignal,
+  isShared: boolean,
 ): Promise<void> {
   const step = view.step('upload')
   let sent: string | undefined
@@ -180,9 +205,17 @@ async function pushStep(
     await step.done(sent)
   } catch (error) {
     await step.failed()
-    await abandon(gateway, task)
+    if (isShared && (await hasFilesMeanwhile(gateway, task))) return // another call with the same key was quicker
+    if (!isShared) await abandon(gateway, task)
     throw error
   }
+}
+
+const awaitsFiles = (task: Task): boolean => task.state === 'queued' && task.waitingFor === 'workspace'
+
+async function hasFilesMeanwhile({ client }: Gateway, task: Task): Promise<boolean> {
+  const now = await client.call(routes.getTask, { params: { taskId: task.id } }).catch(() => task)
+  return !awaitsFiles(now)
 }
 
 /** A task that will never get its files is not left waiting for them. */
@@ -193,11 +226,18 @@ async function abandon({ client }: Gateway, task: Task): Promise<void> {
 }
 
 /** The key makes a repeated request answer with the same task, so a lost answer is no second task. */
-async function create({ client }: Gateway, body: CreateTaskInput, signal?: AbortSignal): Promise<Task> {
-  const headers = { 'idempotency-key': randomUUID() }
+async function create(
+  { client }: Gateway,
+  { idempotencyKey, onMade }: Making,
+  body: CreateTaskInput,
+  signal?: AbortSignal,
+): Promise<Task> {
+  const headers = { 'idempotency-key': idempotencyKey ?? randomUUID() }
   for (let tries = 1; ; tries++) {
     try {
-      return await client.call(routes.createTask, { body, headers, ...(signal && { signal }) })
+      const task = await client.call(routes.createTask, { body, headers, ...(signal && { signal }) })
+      onMade(task)
+      return task
     } catch (error) {
       const isPassing = error instanceof RclaudeError && error.code === 'unavailable'
       if (!isPassing || tries === CREATE_TRIES) throw error

@@ -97,6 +97,7 @@ function workFacts({ spec }: Task): Fact[] {
     ['setup', spec.setup],
     ['check', spec.check],
     ['limits', bounds.length === 0 ? undefined : bounds.join(', ')],
+    ['on disconnect', spec.onDisconnect && `stop after ${formatSeconds(spec.onDisconnect.stopAfterSeconds)}`],
     ['labels', labels.length === 0 ? undefined : labels.join(', ')],
     ['variables', Object.keys(spec.env).join(', ') || undefined],
   ]

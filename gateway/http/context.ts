@@ -10,6 +10,7 @@ import type { Metrics } from '../metrics.ts'
 import type { Reserve } from '../reserve.ts'
 import type { Store } from '../store/store.ts'
 import type { ConnectionContext } from '../tasks/connection.ts'
+import type { Leases } from '../tasks/leases.ts'
 import type { DialLimit } from '../tunnels/dial-limit.ts'
 import type { Connections } from './connections.ts'
 
@@ -26,6 +27,8 @@ export interface Deps extends ConnectionContext {
   /** Tunnels that go on when their connection is lost. */
   sessions: AcceptedSessions
   metrics: Metrics
+  /** Of tasks that are stopped when their client is gone. */
+  leases(): Pick<Leases, 'renew' | 'release'>
   version: string
   /** False while the gateway starts or stops. */
   isReady(): boolean

@@ -6,7 +6,16 @@ import { createTask, retryTask } from '../tasks/create.ts'
 import { deleteTask, requestStop } from '../tasks/requests.ts'
 import { type Deps, type Handlers, principalOf, taskOf } from './context.ts'
 
-type Names = 'createTask' | 'listTasks' | 'getTask' | 'stopTask' | 'deleteTask' | 'retryTask' | 'continueTask'
+type Names =
+  | 'createTask'
+  | 'listTasks'
+  | 'getTask'
+  | 'stopTask'
+  | 'deleteTask'
+  | 'retryTask'
+  | 'continueTask'
+  | 'renewLease'
+  | 'releaseLease'
 
 /** What is stored, and how the tunnel is doing at this moment. */
 function withTunnel(deps: Deps, task: Task): Task {
@@ -52,4 +61,15 @@ export const taskHandlers: Pick<Handlers, Names> = {
   },
   continueTask: async (call) =>
     call.c.json(await continueTask(call.deps, taskOf(call), call.body.prompt, call.body.secrets), 202),
+  renewLease(call) {
+    const task = taskOf(call)
+    // Whoever sends signs of life learns that they are no longer wanted.
+    if (task.state === 'ended') throw new RclaudeError('gone', `task ${task.id} has ended`)
+    call.deps.leases().renew(task.id)
+    return call.c.body(null, 204)
+  },
+  releaseLease(call) {
+    call.deps.leases().release(taskOf(call).id)
+    return call.c.body(null, 204)
+  },
 }

@@ -105,6 +105,13 @@ const STEPS: readonly string[] = [
     SET turns = (SELECT json_group_array(json_remove(turn.value, '$.prompt')) FROM json_each(turns) AS turn);
   ALTER TABLE tasks DROP COLUMN spec;
   `,
+  // Tasks that are stopped when their client is gone.
+  `
+  CREATE TABLE leases (
+    task_id TEXT PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
+    grace_seconds INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 /** @param upTo how many steps are wanted: all of them, but for who tries the last ones out */

@@ -51,6 +51,12 @@ export interface NewTask {
   events: EventBody[]
 }
 
+/** A task that is stopped when its client is gone for so long. */
+export interface Lease {
+  taskId: TaskId
+  graceSeconds: number
+}
+
 export interface Store {
   readonly gatewayId: GatewayId
 
@@ -85,6 +91,10 @@ export interface Store {
   ): Task | undefined
   lastAgentSeq(launchId: LaunchId): number
   eventBytes(taskId: TaskId): number
+
+  /** Of tasks that have not ended, while nobody has released them. */
+  leases(): Lease[]
+  dropLease(taskId: TaskId): void
 
   /** Encrypted secrets that were not delivered yet. */
   sealedSecrets(taskId: TaskId): Buffer | undefined

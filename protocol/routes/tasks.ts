@@ -85,4 +85,21 @@ export const taskRoutes = {
     response: Task,
     status: 202,
   }),
+  renewLease: defineRoute({
+    name: 'renewLease',
+    method: 'POST',
+    path: '/v1/tasks/:taskId/lease',
+    access: 'member',
+    summary: 'Say that the client of a task with `onDisconnect` is still there. Renew it a few times within the grace.',
+    status: 204,
+  }),
+  releaseLease: defineRoute({
+    name: 'releaseLease',
+    method: 'DELETE',
+    path: '/v1/tasks/:taskId/lease',
+    access: 'member',
+    audit: 'task.detach',
+    summary: 'Leave on purpose: the task goes on without its client, whatever `onDisconnect` said.',
+    status: 204,
+  }),
 } as const

@@ -175,7 +175,7 @@ test('--json writes the events as NDJSON and the task as the last line; the exit
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as { type: string; task?: { id: string } })
-  expect(lines.map(({ type }) => type)).toEqual(['warning', 'state', 'task'])
+  expect(lines.map(({ type }) => type)).toEqual(['run', 'warning', 'state', 'task'])
   expect(lines.at(-1)?.task?.id).toBe(TASK)
 })
 

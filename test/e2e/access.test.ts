@@ -47,6 +47,8 @@ const samples: Record<RouteName, Sample> = {
   deleteTask: { allowed: 409 },
   retryTask: { ...json({}), allowed: 409 },
   continueTask: { ...json({ prompt: 'more' }), allowed: 409 },
+  renewLease: { allowed: 204 },
+  releaseLease: { allowed: 204 },
   events: { allowed: 200 },
   patch: { task: 'ended', allowed: 200 },
   transcript: { allowed: 200 },
@@ -132,7 +134,7 @@ test("a viewer may only look, tokens and the audit log are the administrator's, 
     expect([name, method, access]).toEqual([name, name === 'gitUploadPack' ? 'POST' : 'GET', 'viewer'])
   }
   const unaudited = all.filter(({ method, audit }) => method !== 'GET' && audit === undefined)
-  expect(unaudited.map(({ name }) => name)).toEqual(['gitUploadPack']) // git reads by POST
+  expect(unaudited.map(({ name }) => name)).toEqual(['renewLease', 'gitUploadPack']) // signs of life; git reads by POST
 })
 
 test("another's task answers exactly like a task that never was, on every route", async () => {

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises'
 import { type Client, createClient } from '../protocol/client.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { VERSION } from '../protocol/version.ts'
+import { watchExpiry } from './expiry.ts'
 import { ensureLocalGateway, findLocalGateway, hasLocalData } from './local-gateway.ts'
 import { MAX_WAIT_SECONDS, patientFetch } from './patience.ts'
 import { readLogin } from './settings.ts'
@@ -38,15 +39,13 @@ export interface ConnectOptions {
 }
 
 export async function connect(world: World, globals: Globals, options: ConnectOptions = {}): Promise<Gateway> {
+  const say = options.say ?? (() => {})
   const gateway = (url: string, token: string, from: Gateway['from']): Gateway => ({
     client: createClient({
       baseUrl: url,
       token,
       version: VERSION,
-      fetch: patientFetch({
-        maxWaitSeconds: options.maxWaitSeconds ?? MAX_WAIT_SECONDS,
-        say: options.say ?? (() => {}),
-      }),
+      fetch: patientFetch({ maxWaitSeconds: options.maxWaitSeconds ?? MAX_WAIT_SECONDS, say }, watchExpiry(say)),
     }),
     url,
     token,

@@ -13,7 +13,7 @@ import { UserName } from '../protocol/routes.ts'
 import { AcceptedSessions } from '../tunnel/accept-session.ts'
 import { isLoopback } from '../tunnel/loopback.ts'
 import { ReplayBudget } from '../tunnel/replay-budget.ts'
-import { makeToken } from './auth/tokens.ts'
+import { hashSecret, makeToken } from './auth/tokens.ts'
 import { openVault } from './auth/vault.ts'
 import { createAgentServer } from './http/agent-app.ts'
 import { createApp } from './http/app.ts'
@@ -110,6 +110,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     onFinishStep: options.onFinishStep,
     isReady: () => state.isReady,
     leases: () => leases,
+    keepAdminToken,
     serveAgent: (link) => agentServer.serve(link),
   }
   const reconciler = new Reconciler(deps)
@@ -150,6 +151,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     writeOwnerOnly(join(dataDirectory, 'admin-token'), `${secret}\n`) // first: a token that nobody can read locks out
     store.insertToken(token)
     log.info({ file: join(dataDirectory, 'admin-token') }, 'made the first administrator token')
+  }
+
+  function keepAdminToken(oldHash: string, secret: string): void {
+    const file = join(dataDirectory, 'admin-token')
+    if (hashSecret(readIfThere(file)?.trim() ?? '') === oldHash) writeOwnerOnly(file, `${secret}\n`)
   }
 
   return { url: state.url, stop }

@@ -5,7 +5,7 @@
  */
 import { RclaudeError } from '../../protocol/errors.ts'
 import { TaskId } from '../../protocol/ids.ts'
-import { type AnyRoute, roleAllows } from '../../protocol/route.ts'
+import { type AnyRoute, roleAllows, scopeOf } from '../../protocol/route.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Store } from '../store/store.ts'
 import { authenticate, type Principal } from './tokens.ts'
@@ -39,6 +39,12 @@ export function authorize(store: Store, request: AccessRequest): Access {
     throw new RclaudeError(
       'forbidden',
       `the token "${principal.tokenName}" is a ${principal.role}'s; this needs a ${route.access}'s`,
+    )
+  const scope = scopeOf(route)
+  if (scope !== undefined && principal.scope !== undefined && !principal.scope.includes(scope))
+    throw new RclaudeError(
+      'forbidden',
+      `the token "${principal.tokenName}" is narrowed to ${principal.scope.join(', ')}; this needs ${scope}`,
     )
   const task = route.path.includes(':taskId') ? visibleTask(store, principal, request.taskId) : undefined
   return {

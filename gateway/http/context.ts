@@ -30,6 +30,8 @@ export interface Deps extends ConnectionContext {
   /** Of tasks that are stopped when their client is gone. */
   leases(): Pick<Leases, 'renew' | 'release'>
   version: string
+  /** The file with the first administrator's token follows it when that is rotated. */
+  keepAdminToken(oldHash: string, secret: string): void
   /** False while the gateway starts or stops. */
   isReady(): boolean
 }

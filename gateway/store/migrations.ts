@@ -105,8 +105,14 @@ const STEPS: readonly string[] = [
     SET turns = (SELECT json_group_array(json_remove(turn.value, '$.prompt')) FROM json_each(turns) AS turn);
   ALTER TABLE tasks DROP COLUMN spec;
   `,
-  // Tasks that are stopped when their client is gone.
+  // Tasks that are stopped when their client is gone; narrowed tokens, and tokens with a new value beside the old one.
   `
+  ALTER TABLE tokens ADD COLUMN scope TEXT;          -- JSON; null for all that the role may do
+  ALTER TABLE tokens ADD COLUMN rotated_at TEXT;
+  ALTER TABLE tokens ADD COLUMN previous_hash TEXT;
+  ALTER TABLE tokens ADD COLUMN previous_until TEXT;
+  CREATE INDEX tokens_by_previous ON tokens (previous_hash) WHERE previous_hash IS NOT NULL;
+
   CREATE TABLE leases (
     task_id TEXT PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
     grace_seconds INTEGER NOT NULL

@@ -42,6 +42,15 @@ export interface Launch {
 
 export interface StoredToken extends Token {
   hash: string
+  /** Of the value before this one, taken until `previousUntil`. */
+  previousHash?: string
+}
+
+export interface Rotation {
+  hash: string
+  at: string
+  expiresAt: string | undefined
+  previousUntil: string
 }
 
 export interface NewTask {
@@ -114,8 +123,12 @@ export interface Store {
   openPlacements(): Placement[]
 
   insertToken(token: StoredToken): void
+  /** By its value, or by the one before it, whether that is still taken or not. */
   findToken(hash: string): StoredToken | undefined
   listTokens(): StoredToken[]
+  getToken(tokenId: TokenId): StoredToken | undefined
+  /** @returns undefined when there is no such token, or it was revoked */
+  rotateToken(tokenId: TokenId, rotation: Rotation): StoredToken | undefined
   revokeToken(tokenId: TokenId, at: string): boolean
   touchToken(tokenId: TokenId, at: string): void
 

@@ -28,6 +28,7 @@ export const workspaceRoutes = {
     method: 'POST',
     path: '/v1/tasks/:taskId/git/git-upload-pack',
     access: 'viewer',
+    scope: 'tasks:read',
     summary: 'git fetch.',
     rawBody: ['application/x-git-upload-pack-request'],
     rawResponse: ['application/x-git-upload-pack-result'],

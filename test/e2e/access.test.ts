@@ -72,6 +72,7 @@ const samples: Record<RouteName, Sample> = {
   deleteFile: { rest: 'never-there.txt', allowed: 404 },
   createToken: { ...json({ name: 'x', user: 'x', role: 'viewer' }), allowed: 201 },
   listTokens: { allowed: 200 },
+  rotateToken: { ...json({}), allowed: 404 },
   revokeToken: { allowed: 404 },
   listAudit: { allowed: 200 },
 }
@@ -127,7 +128,7 @@ test('every route and every upgrade lets in whom its line in the table names, an
 test("a viewer may only look, tokens and the audit log are the administrator's, every change is audited", () => {
   const all = Object.values(routes).map((route) => ({ audit: undefined, forward: undefined, ...route }))
   const names = (access: string) => all.filter((route) => route.access === access).map(({ name }) => name)
-  expect(names('admin')).toEqual(['metrics', 'createToken', 'listTokens', 'revokeToken', 'listAudit'])
+  expect(names('admin')).toEqual(['metrics', 'createToken', 'rotateToken', 'listTokens', 'revokeToken', 'listAudit'])
   expect(names('public')).toEqual(['health', 'ready', 'openapi'])
   for (const { name, method, access, forward } of all.filter((route) => route.access === 'viewer')) {
     expect([name, forward]).toEqual([name, undefined])

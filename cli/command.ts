@@ -30,6 +30,7 @@ export function withGlobals(command: Command): Command {
   return command
     .addOption(new Option('--json', 'write JSON for programs'))
     .addOption(new Option('--gateway <url>', 'the gateway to use (RCLAUDE_GATEWAY)'))
+    .addOption(new Option('--context <name>', 'the context to use (RCLAUDE_CONTEXT); see rclaude context'))
     .addOption(new Option('--token-file <file>', 'file that holds the token (RCLAUDE_TOKEN holds it itself)'))
     .helpOption('-h, --help', 'show this help')
 }

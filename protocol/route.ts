@@ -36,6 +36,8 @@ export interface Route<
   access: Role | 'public'
   /** Scope that a narrowed token needs; `scopeOf` says which when none is declared. `any` serves every token. */
   scope?: Scope | 'any'
+  /** Of a task: for its owner and administrators, not for those it is shared with. */
+  ownerOnly?: true
   /** Set on all that changes something or opens access: the action in the audit row. */
   audit?: string
   summary: string

@@ -8,6 +8,7 @@ import { fileRoutes } from './routes/files.ts'
 import { gatewayRoutes } from './routes/gateway.ts'
 import { processRoutes } from './routes/processes.ts'
 import { resultRoutes } from './routes/results.ts'
+import { shareRoutes } from './routes/shares.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { workspaceRoutes } from './routes/workspace.ts'
 
@@ -15,6 +16,7 @@ export { AuditRow, Role, Token, UserName } from './routes/access.ts'
 export { type GatewayInfo, Me } from './routes/gateway.ts'
 export { MAX_PAGE } from './routes/page.ts'
 export { Artifact } from './routes/results.ts'
+export { Share, ShareAccess } from './routes/shares.ts'
 
 export const routes = {
   ...gatewayRoutes,
@@ -23,6 +25,7 @@ export const routes = {
   ...workspaceRoutes,
   ...processRoutes,
   ...fileRoutes,
+  ...shareRoutes,
   ...accessRoutes,
 } as const
 

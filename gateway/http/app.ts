@@ -21,6 +21,7 @@ import { problemHeaders, toRclaudeError } from './problem.ts'
 import { forward } from './proxy.ts'
 import { addressOf } from './request.ts'
 import { resultHandlers } from './results.ts'
+import { shareHandlers } from './shares.ts'
 import { taskHandlers } from './tasks.ts'
 import { tokenHandlers } from './tokens.ts'
 import { workspaceHandlers } from './workspace.ts'
@@ -33,6 +34,7 @@ const handlers: Handlers = {
   ...artifactHandlers,
   ...workspaceHandlers,
   ...gitHandlers,
+  ...shareHandlers,
   ...tokenHandlers,
 }
 

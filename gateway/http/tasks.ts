@@ -40,7 +40,8 @@ export const taskHandlers: Pick<Handlers, Names> = {
     const [name = '', ...value] = (query.label ?? '').split('=')
     const result = deps.store.listTasks({
       // Others' tasks are an administrator's to see, and only when asked for or unfiltered.
-      owner: principal.role === 'admin' ? query.owner : principal.user,
+      owner: query.shared || principal.role === 'admin' ? query.owner : principal.user,
+      sharedWith: query.shared ? principal.user : undefined,
       state: query.state,
       label: name === '' ? undefined : { name, value: value.length > 0 ? value.join('=') : undefined },
       limit: query.limit,

@@ -105,7 +105,7 @@ const STEPS: readonly string[] = [
     SET turns = (SELECT json_group_array(json_remove(turn.value, '$.prompt')) FROM json_each(turns) AS turn);
   ALTER TABLE tasks DROP COLUMN spec;
   `,
-  // Tasks that are stopped when their client is gone; narrowed tokens, and tokens with a new value beside the old one.
+  // Tasks that are stopped when their client is gone; narrowed tokens, and tokens with a new value beside the old one; shares.
   `
   ALTER TABLE tokens ADD COLUMN scope TEXT;          -- JSON; null for all that the role may do
   ALTER TABLE tokens ADD COLUMN rotated_at TEXT;
@@ -117,6 +117,16 @@ const STEPS: readonly string[] = [
     task_id TEXT PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
     grace_seconds INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE shares (
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    user TEXT NOT NULL,
+    access TEXT NOT NULL,
+    by TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (task_id, user)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX shares_of_user ON shares (user, task_id);
   `,
 ]
 

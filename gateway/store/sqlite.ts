@@ -5,6 +5,7 @@ import { GatewayId, newGatewayId } from '../../protocol/ids.ts'
 import { accessTables } from './access.ts'
 import { launchTables } from './launches.ts'
 import { migrate } from './migrations.ts'
+import { shareTables } from './shares.ts'
 import type { Store } from './store.ts'
 import { type OnUnreadable, taskTables } from './tasks.ts'
 
@@ -21,6 +22,7 @@ export function openStore(file: string, onUnreadable: OnUnreadable = () => {}): 
     ...guarded(taskTables(database, onUnreadable)),
     ...guarded(launchTables(database)),
     ...guarded(accessTables(database)),
+    ...guarded(shareTables(database)),
     close: () => database.close(),
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { AgentEvent, EventBody, TaskEvent } from '../../protocol/event.ts'
 import type { GatewayId, LaunchId, TaskId, TokenId } from '../../protocol/ids.ts'
-import type { AuditRow, Token } from '../../protocol/routes.ts'
+import type { AuditRow, Share, ShareAccess, Token } from '../../protocol/routes.ts'
 import type { Placement, StateName, StopRequest, Task, TaskBase, TaskState, Turn } from '../../protocol/task.ts'
 
 /** A change to one task and the events that tell of it, stored together or not at all. */
@@ -21,6 +21,8 @@ export interface TaskChange {
 export interface TaskFilter {
   /** Undefined: everybody's. */
   owner?: string | undefined
+  /** Only those that are shared with this user. */
+  sharedWith?: string | undefined
   state?: StateName | 'active' | undefined
   label?: { name: string; value?: string | undefined } | undefined
   limit: number
@@ -121,6 +123,11 @@ export interface Store {
   closeLaunch(launchId: LaunchId): void
   /** Of all launches that are not closed. */
   openPlacements(): Placement[]
+
+  listShares(taskId: TaskId): Share[]
+  getShare(taskId: TaskId, user: string): ShareAccess | undefined
+  putShare(taskId: TaskId, share: Share): void
+  dropShare(taskId: TaskId, user: string): void
 
   insertToken(token: StoredToken): void
   /** By its value, or by the one before it, whether that is still taken or not. */

@@ -241,6 +241,8 @@ function listTasks(
     values[name] = value
   }
   if (filter.owner !== undefined) add('owner = @owner', 'owner', filter.owner)
+  if (filter.sharedWith !== undefined)
+    add('id IN (SELECT shares.task_id FROM shares WHERE user = @sharedWith)', 'sharedWith', filter.sharedWith)
   if (filter.state === 'active') where.push(`state <> 'ended'`)
   else if (filter.state !== undefined) add('state = @state', 'state', filter.state)
   if (filter.cursor !== undefined) add('n < @before', 'before', Number.parseInt(filter.cursor, 36) || 0)

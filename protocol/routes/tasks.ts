@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { defineRoute } from '../route.ts'
 import { CreateTask, MAX_PROMPT, Secrets, STATES, Task } from '../task.ts'
 import { UserName } from './access.ts'
-import { page } from './page.ts'
+import { flag, page } from './page.ts'
 
 export const taskRoutes = {
   createTask: defineRoute({
@@ -29,6 +29,8 @@ export const taskRoutes = {
       /** `name` or `name=value`. */
       label: z.string().max(320).optional(),
       owner: UserName.optional(),
+      /** Instead of one's own: those that others have shared with the caller. */
+      shared: flag,
     }),
     response: z.object({ tasks: z.array(Task), nextCursor: z.string().optional() }),
   }),
@@ -56,6 +58,7 @@ export const taskRoutes = {
     method: 'DELETE',
     path: '/v1/tasks/:taskId',
     access: 'member',
+    ownerOnly: true,
     audit: 'task.delete',
     summary: 'Delete an ended task with all it left: events, workspace, artifacts.',
     status: 204,

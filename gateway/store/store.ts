@@ -103,7 +103,7 @@ export interface Store {
   lastAgentSeq(launchId: LaunchId): number
   eventBytes(taskId: TaskId): number
 
-  /** Of tasks that have not ended, while nobody has released them. */
+  /** Those that nobody has dropped yet. */
   leases(): Lease[]
   dropLease(taskId: TaskId): void
 

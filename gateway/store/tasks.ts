@@ -63,7 +63,7 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
   const selectEventBytes = database.prepare<[string], number>('SELECT event_bytes FROM tasks WHERE id = ?').pluck()
   const selectLast = database.prepare('SELECT max(agent_seq) FROM events WHERE launch_id = ?').pluck()
   const selectLeases = database.prepare<[], Lease>(
-    `SELECT task_id AS taskId, grace_seconds AS graceSeconds FROM leases JOIN tasks ON id = task_id WHERE state <> 'ended'`,
+    'SELECT task_id AS taskId, grace_seconds AS graceSeconds FROM leases',
   )
   const putSecrets = database.prepare('INSERT OR REPLACE INTO secrets VALUES (?, ?)')
 

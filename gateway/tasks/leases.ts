@@ -45,7 +45,7 @@ export class Leases {
     this.#renewedAtMs.set(taskId, this.#now())
   }
 
-  /** The client left on purpose: the task goes on. */
+  /** The client left on purpose, or is not needed any more: the task goes on. */
   release(taskId: TaskId): void {
     this.#context.store.dropLease(taskId)
     this.#renewedAtMs.delete(taskId)
@@ -68,7 +68,8 @@ export class Leases {
   #look(taskId: TaskId, graceSeconds: number, nowMs: number): void {
     if (this.#lastHeardMs(taskId) + graceSeconds * 1000 > nowMs) return
     const task = this.#context.store.getTask(taskId)
-    if (task === undefined || !isHeld(task)) return
+    if (task === undefined) return
+    if (!isHeld(task)) return void this.release(taskId) // it never will be again
     const sinceMs = Math.max(this.#lastHeardMs(taskId), Date.parse(task.createdAt))
     if (sinceMs + graceSeconds * 1000 > nowMs) return
     requestStop(this.#context, task, 'gateway', `its client was gone for ${formatSeconds(graceSeconds)} (onDisconnect)`)

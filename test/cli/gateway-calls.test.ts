@@ -266,3 +266,27 @@ test('ps lists tasks as a table, ids with -q, and cannot be driven by a title', 
   expect((await runCli(bundle, home, ['ps', '-q', '--label', 'a=b'], { env: envOf(url) })).stdout).toBe(`${TASK}\n`)
   expect(requests).toEqual(['GET /v1/tasks?limit=50', 'GET /v1/tasks?limit=50&label=a%3Db&state=active'])
 })
+
+test('a gateway at its limit is waited for, which is said; run --no-wait fails at once', async () => {
+  let refusals = 1
+  const { url } = await loopback((_, response) => {
+    if (refusals-- <= 0) return sendJson(response, { tasks: [] })
+    response.setHeader('retry-after', '1')
+    sendProblem(response, 429, 'limit', 'too many requests of this token')
+  })
+  const home = temporaryDirectory()
+  expect(await runCli(bundle, home, ['ps', '--json'], { env: envOf(url) })).toEqual({
+    code: 0,
+    stdout: '{"tasks":[]}\n',
+    stderr: 'the gateway is at a limit; trying again in 1.0s\n',
+  })
+  refusals = 10
+  const began = Date.now()
+  const args = ['run', '--no-wait', '--no-workspace', '--unsandboxed', '--', 'true']
+  expect(await runCli(bundle, home, args, { env: envOf(url) })).toMatchObject({
+    code: EXIT_CODES.internal,
+    stderr: 'rclaude: too many requests of this token (request req_test)\n',
+  })
+  expect(refusals).toBe(9)
+  expect(Date.now() - began).toBeLessThan(10_000)
+})

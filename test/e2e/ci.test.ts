@@ -187,6 +187,16 @@ test('who detaches on a terminal takes the lease along: the task goes on', async
   expect(await world.ended(task?.id ?? '')).toMatchObject({ outcome: 'succeeded' })
 }, 60_000)
 
+test('calls with one key at the same moment share one task, and all of them see it through', async () => {
+  const world = await startWorld()
+  const cwd = await makeRepository(world)
+  const args = ['run', '--json', '--unsandboxed', '--idempotency-key', 'same', '--', 'sh', '-c', 'sleep 1; cat calc.js']
+  const ran = await Promise.all([1, 2, 3].map(() => world.cli(args, { cwd, env: world.asAdmin })))
+  expect(ran.map(({ code, stderr }) => `${code} ${code === 0 ? '' : stderr}`)).toEqual(['0 ', '0 ', '0 '])
+  expect(new Set(ran.map(({ stdout }) => runLines(stdout)[0]?.taskId)).size).toBe(1)
+  expect((await world.api().call(routes.listTasks)).tasks).toHaveLength(1)
+}, 60_000)
+
 test.each([
   [['--on-disconnect', 'stop:1s'], /at least 5s/],
   [['--on-disconnect', 'stop'], /stop:GRACE/],

@@ -117,6 +117,15 @@ test('a later turn needs no client', () => {
   expect(it.stop(id)).toBeUndefined()
 })
 
+test('the lease of a task whose work is done is looked at no more', () => {
+  const it = scene()
+  const id = it.add(GRACE)
+  it.pass(GRACE)
+  expect(it.stop(id)).toBeDefined()
+  it.pass(1)
+  expect(it.store.leases()).toEqual([])
+})
+
 test('a store that cannot be written is told, and the next check tries again', () => {
   const it = scene()
   const id = it.add(GRACE)

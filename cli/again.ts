@@ -6,6 +6,7 @@ import type { Gateway } from './api.ts'
 import { collect, type Invocation } from './command.ts'
 import { isUnsandboxed, requireConsent } from './consent.ts'
 import { requireModelAccess } from './credentials.ts'
+import { taskLine } from './run-output.ts'
 import { openView } from './run-view.ts'
 import { parseSecrets } from './variables.ts'
 import { watch } from './watch.ts'
@@ -50,7 +51,7 @@ export async function finish(
   options: AgainOptions,
 ): Promise<number> {
   if (options.detach === true) {
-    await out.line(out.json ? JSON.stringify({ type: 'task', task }) : task.id)
+    await out.line(out.json ? taskLine(task) : task.id)
     return 0
   }
   const view = openView(world, { json: globals.json === true })

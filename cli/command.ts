@@ -9,7 +9,7 @@ export interface Invocation {
   world: World
   globals: Globals
   out: Output
-  connect(options?: Pick<ConnectOptions, 'start'>): Promise<Gateway>
+  connect(options?: Pick<ConnectOptions, 'start' | 'maxWaitSeconds'>): Promise<Gateway>
 }
 
 /**
@@ -30,6 +30,7 @@ export function withGlobals(command: Command): Command {
   return command
     .addOption(new Option('--json', 'write JSON for programs'))
     .addOption(new Option('--gateway <url>', 'the gateway to use (RCLAUDE_GATEWAY)'))
+    .addOption(new Option('--context <name>', 'the context to use (RCLAUDE_CONTEXT); see rclaude context'))
     .addOption(new Option('--token-file <file>', 'file that holds the token (RCLAUDE_TOKEN holds it itself)'))
     .helpOption('-h, --help', 'show this help')
 }
@@ -52,7 +53,7 @@ function invocation(world: World, globals: Globals): Invocation {
     world,
     globals,
     out,
-    connect: (options) => connect(world, globals, { ...options, onStarted: (message) => out.note(message) }),
+    connect: (options) => connect(world, globals, { ...options, say: (message) => out.note(message) }),
   }
 }
 

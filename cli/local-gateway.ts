@@ -126,7 +126,7 @@ async function spawnGateway(world: World) {
 
 /** Model credentials travel with each task; the daemon must not keep those of whoever happened to start it. */
 function gatewayEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const dropped = new Set<string>([...CLAUDE_CREDENTIALS, 'RCLAUDE_TOKEN', 'RCLAUDE_GATEWAY'])
+  const dropped = new Set<string>([...CLAUDE_CREDENTIALS, 'RCLAUDE_TOKEN', 'RCLAUDE_GATEWAY', 'RCLAUDE_CONTEXT'])
   return Object.fromEntries(Object.entries(env).filter(([name]) => !dropped.has(name)))
 }
 

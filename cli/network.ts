@@ -16,8 +16,13 @@ export function proxyTo(url: string, env: World['env']): HttpProxy | undefined {
   }
 }
 
-export const clientFor = (world: Pick<World, 'env'>, url: string, token: string): Client =>
-  createClient({ baseUrl: url, token, version: VERSION, fetch: fetchFor(world, url) })
+/** @param wrap puts something around each call */
+export const clientFor = (
+  world: Pick<World, 'env'>,
+  url: string,
+  token: string,
+  wrap: (plain: typeof fetch) => typeof fetch = (plain) => plain,
+): Client => createClient({ baseUrl: url, token, version: VERSION, fetch: wrap(fetchFor(world, url)) })
 
 /** For what is at `url` and below it. @throws {RclaudeError} `invalid`, see above */
 export function fetchFor(world: Pick<World, 'env'>, url: string): typeof fetch {

@@ -34,9 +34,12 @@ export const COMMANDS: Record<string, Entry> = {
   continue: { summary: 'give a task another prompt', load: () => import('./commands/continue.ts') },
   stop: { summary: 'stop tasks; what they did is saved', load: () => import('./commands/stop.ts') },
   rm: { summary: 'delete tasks with all they left', load: () => import('./commands/rm.ts') },
+  share: { summary: 'let others see a task, or work with it', load: () => import('./commands/share.ts') },
+  unshare: { summary: 'take a task back from others', load: () => import('./commands/unshare.ts') },
   login: { summary: 'use a gateway elsewhere', load: () => import('./commands/login.ts') },
+  context: { summary: 'list, choose or forget gateways', load: () => import('./commands/context.ts') },
   gateway: { summary: 'start, look at or stop the local gateway', load: () => import('./commands/gateway.ts') },
-  token: { summary: 'make, list and revoke tokens', load: () => import('./commands/token.ts') },
+  token: { summary: 'make, list, rotate and revoke tokens', load: () => import('./commands/token.ts') },
   model: { summary: 'keep ways to a model: keys, tokens, Bedrock, Vertex', load: () => import('./commands/model.ts') },
   audit: { summary: 'who did what', load: () => import('./commands/audit.ts') },
   doctor: { summary: 'check that everything needed is there', load: () => import('./commands/doctor.ts') },
@@ -45,7 +48,7 @@ export const COMMANDS: Record<string, Entry> = {
 
 /** Their own command line ends at `--`; what follows is another program's. */
 const TAKES_COMMAND = new Set(['run', 'exec'])
-const GLOBALS_WITH_VALUE = new Set(['--gateway', '--token-file'])
+const GLOBALS_WITH_VALUE = new Set(['--gateway', '--context', '--token-file'])
 
 /** @returns the exit code */
 export async function runProgram(world: World): Promise<number> {

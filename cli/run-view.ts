@@ -7,7 +7,8 @@ import type { Task } from '../protocol/task.ts'
 import { formatSeconds } from '../protocol/units.ts'
 import { safeJson } from './neutralise.ts'
 import { type Style, styleFor, write } from './output.ts'
-import { summarise } from './summary.ts'
+import { startLine, taskLine } from './run-output.ts'
+import { exitCodeOfTask, summarise } from './summary.ts'
 import { LiveArea } from './terminal.ts'
 import { Transcript } from './transcript.ts'
 import type { World } from './world.ts'
@@ -21,6 +22,8 @@ export interface Step {
 export interface RunView {
   /** A part of the work that happens on this side. */
   step(name: string): Step
+  /** The task is there, and is watched from here on. */
+  begin(taskId: string): Promise<void>
   event(event: TaskEvent): Promise<void>
   warn(text: string): Promise<void>
   note(text: string): Promise<void>
@@ -61,6 +64,7 @@ export function plainView(stream: NodeJS.WritableStream, style: Style, now: () =
         failed: () => print([`${style.red('✗')} ${name}`]),
       }
     },
+    begin: async () => {},
     event: (event) => print(transcript.add(event)),
     warn: (text) => print([style.yellow(`! ${text}`)]),
     note: (text) => print([text]),
@@ -107,6 +111,7 @@ function liveView(stream: NodeJS.WriteStream, style: Style, now: () => number): 
         },
       }
     },
+    begin: async () => {},
     event: (event) => area.append(transcript.add(event)),
     warn: (text) => area.append([style.yellow(`! ${text}`)]),
     note: (text) => area.append([text]),
@@ -123,17 +128,18 @@ function liveView(stream: NodeJS.WriteStream, style: Style, now: () => number): 
   }
 }
 
-/** NDJSON: the events, and as the last line the task. Words for people go to stderr. */
+/** NDJSON as protocol/run-output.ts tells. Words for people go to stderr. */
 function jsonView(stream: NodeJS.WritableStream, stderr: NodeJS.WritableStream): RunView {
   const step: Step = { progress: () => {}, done: async () => {}, failed: async () => {} }
   return {
     step: () => step,
+    begin: (taskId) => write(stream, `${startLine(taskId)}\n`),
     event: (event) => write(stream, `${safeJson(event)}\n`),
     warn: (text) => write(stderr, `rclaude: ${text}\n`),
     note: (text) => write(stderr, `${text}\n`),
     pause: () => {},
     resume: async () => {},
-    summary: (task) => write(stream, `${safeJson({ type: 'task', task })}\n`),
+    summary: (task) => write(stream, `${taskLine(task, exitCodeOfTask(task))}\n`),
     close: async () => {},
   }
 }

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { stateDirectory } from './directories.ts'
-import { readJson, writeJson } from './settings.ts'
+import { readJson, writeOwnFile } from './settings.ts'
 import type { World } from './world.ts'
 
 const Sent = z.record(z.string(), z.object({ at: z.string(), commit: z.string().optional(), bytes: z.number() }))
@@ -33,7 +33,7 @@ export async function rememberSent(
   const others = Object.entries(await readAll(world)).sort(([, a], [, b]) => b.at.localeCompare(a.at))
   const kept = Object.fromEntries(others.slice(0, MAX_PROJECTS - 1))
   const all = { ...kept, [keyOf(gateway, project)]: { ...sent, at: new Date().toISOString() } }
-  await writeJson(sentFile(world), all).catch(() => {}) // a full disk or a read-only home is no reason to fail here
+  await writeOwnFile(sentFile(world), JSON.stringify(all)).catch(() => {}) // a full disk or a read-only home is no reason to fail here
 }
 
 const readAll = async (world: World) => (await readJson(sentFile(world), Sent).catch(() => undefined)) ?? {}

@@ -13,6 +13,11 @@ export function checkSources(options: RunOptions): void {
     throw new RclaudeError('invalid', '--ref says which part of --repo to clone: give --repo URL too')
   if (options.repo !== undefined && !options.workspace)
     throw new RclaudeError('invalid', '--repo and --no-workspace contradict each other')
+  if (options.detach === true && options.onDisconnect !== undefined)
+    throw new RclaudeError(
+      'invalid',
+      '--detach leaves the task at once: it cannot be stopped for that (--on-disconnect)',
+    )
   if (options.dryRun === true && (options.repo !== undefined || !options.workspace))
     throw new RclaudeError(
       'invalid',

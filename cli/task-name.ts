@@ -18,7 +18,8 @@ export async function findTask(client: Pick<Client, 'call'>, name: string): Prom
       'invalid',
       `"${name}" names no task: give an id, the beginning of one, or @last; see rclaude ps -a`,
     )
-  return onlyOne(name, await matches(client, prefix))
+  const own = await matches(client, prefix)
+  return onlyOne(name, own.length > 0 ? own : await matches(client, prefix, '1'))
 }
 
 async function newest(client: Pick<Client, 'call'>): Promise<TaskId> {
@@ -29,11 +30,12 @@ async function newest(client: Pick<Client, 'call'>): Promise<TaskId> {
   return task.id
 }
 
-async function matches(client: Pick<Client, 'call'>, prefix: string): Promise<TaskId[]> {
+/** @param shared `1` for those that others have shared */
+async function matches(client: Pick<Client, 'call'>, prefix: string, shared: '0' | '1' = '0'): Promise<TaskId[]> {
   const found: TaskId[] = []
   let cursor: string | undefined
   for (let page = 0; page < MAX_PAGES; page++) {
-    const answer = await client.call(routes.listTasks, { query: { limit: MAX_PAGE, cursor } })
+    const answer = await client.call(routes.listTasks, { query: { limit: MAX_PAGE, cursor, shared } })
     found.push(...answer.tasks.map((task) => task.id).filter((id) => id.startsWith(prefix)))
     cursor = answer.nextCursor
     if (cursor === undefined) break

@@ -1,7 +1,7 @@
 /** From the options of `run` to the body of `POST /v1/tasks`; the workspace and the secrets come later. */
 import { readFile } from 'node:fs/promises'
 import { RclaudeError } from '../protocol/errors.ts'
-import { AGENTS, type AgentName, type CreateTaskInput, PERMISSION_MODES } from '../protocol/task.ts'
+import { AGENTS, type AgentName, type CreateTaskInput, type OnDisconnect, PERMISSION_MODES } from '../protocol/task.ts'
 import { parseEnv, parseLabels } from './variables.ts'
 
 export interface RunOptions {
@@ -36,6 +36,11 @@ export interface RunOptions {
   projectFile?: boolean
   yes?: boolean
   dryRun?: boolean
+  /** Undefined for `keep`. */
+  onDisconnect?: OnDisconnect
+  idempotencyKey?: string
+  /** False with --no-wait. */
+  wait?: boolean
 }
 
 export { AGENTS, PERMISSION_MODES }
@@ -101,6 +106,7 @@ export function taskRequest(
     ...(check !== undefined && { check }),
     ...(setup !== undefined && { setup }),
     ...(launcher !== undefined && { launcher }),
+    ...(options.onDisconnect !== undefined && { onDisconnect: options.onDisconnect }),
     limits,
     env: parseEnv(options.env ?? [], env),
     labels: parseLabels(options.label ?? []),

@@ -8,6 +8,7 @@ import type { Task } from '../protocol/task.ts'
 import type { Gateway } from './api.ts'
 import { followEvents } from './follow.ts'
 import { type Leave, onInterrupt } from './interrupt.ts'
+import type { Lease } from './lease.ts'
 import type { RunView } from './run-view.ts'
 import { exitCodeOfTask, isKept } from './summary.ts'
 import type { World } from './world.ts'
@@ -17,6 +18,8 @@ export interface WatchOptions {
   since?: number
   /** What a signal means where nobody can be asked. */
   unasked: 'stop' | 'detach'
+  /** Given up when the user leaves the task on purpose. */
+  lease?: Lease | undefined
 }
 
 /** @returns the exit code */
@@ -40,12 +43,14 @@ export async function watch(
     resume: () => view.resume(),
   })
   try {
+    await view.begin(taskId)
     const task = await follow(gateway, taskId, view, { since: options.since ?? 0, signal: leaving.signal })
     await view.summary(task)
     return exitCodeOfTask(task)
   } catch (error) {
     if (left === undefined) throw error
     await view.resume()
+    if (left.kind === 'detached') await options.lease?.release()
     await view.note(`detached; the task goes on: rclaude attach ${taskId}`)
     return left.kind === 'killed' ? left.exitCode : EXIT_CODES.succeeded
   } finally {

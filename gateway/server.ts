@@ -15,7 +15,7 @@ import { newRequestId } from '../protocol/ids.ts'
 import { UserName } from '../protocol/routes.ts'
 import { AcceptedSessions } from '../tunnel/accept-session.ts'
 import { ReplayBudget } from '../tunnel/replay-budget.ts'
-import { makeToken } from './auth/tokens.ts'
+import { hashSecret, makeToken } from './auth/tokens.ts'
 import { openVault } from './auth/vault.ts'
 import { createAgentServer } from './http/agent-app.ts'
 import { createApp } from './http/app.ts'
@@ -34,6 +34,7 @@ import { keepReserve } from './reserve.ts'
 import { openStore } from './store/sqlite.ts'
 import type { StoredToken } from './store/store.ts'
 import type { TaskContext } from './tasks/context.ts'
+import { Leases } from './tasks/leases.ts'
 import { checkModels } from './tasks/model-access.ts'
 import { Reconciler } from './tasks/reconciler.ts'
 import { DialLimit } from './tunnels/dial-limit.ts'
@@ -122,9 +123,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     wake: (taskId) => reconciler.wake(taskId),
     onFinishStep: options.onFinishStep,
     isReady: () => state.isReady,
+    leases: () => leases,
+    keepAdminToken,
     serveAgent: (link) => agentServer.serve(link),
   }
   const reconciler = new Reconciler(deps)
+  const leases = new Leases(deps)
   const agentServer = createAgentServer(deps)
   const server = createHttpServer(deps, guardOptions(config))
   await listen(server, config, join(dataDirectory, 'port'))
@@ -135,11 +139,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     JSON.stringify({ url: state.url, pid: process.pid, version: options.version, startedAt: new Date().toISOString() }),
   )
   reconciler.start()
+  leases.start()
   log.info({ url: state.url, dataDirectory, version: options.version }, 'gateway ready')
 
   async function stop(): Promise<void> {
     state.isReady = false
     rmSync(join(dataDirectory, 'gateway.json'), { force: true })
+    leases.stop()
     await reconciler.stop()
     for (const link of deps.links.all()) link.close('the gateway is stopping')
     await drain(server)
@@ -159,6 +165,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     writeOwnerOnly(join(dataDirectory, 'admin-token'), `${secret}\n`) // first: a token that nobody can read locks out
     store.insertToken(token)
     log.info({ file: join(dataDirectory, 'admin-token') }, 'made the first administrator token')
+  }
+
+  function keepAdminToken(oldHash: string, secret: string): void {
+    const file = join(dataDirectory, 'admin-token')
+    if (hashSecret(readIfThere(file)?.trim() ?? '') === oldHash) writeOwnerOnly(file, `${secret}\n`)
   }
 
   return { url: state.url, stop }

@@ -106,6 +106,12 @@ export const GatewayConfig = z.strictObject({
     tunnelReplay: Size.default(4 * 1024 ** 2),
     /** What all tunnels keep together. */
     tunnelReplayTotal: Size.default(256 * 1024 ** 2),
+    /** Of tokens that are made without an expiry; 0 for ever. */
+    tokenLifetime: Duration.default(90 * 86_400),
+    /** Longest that can be asked for; 0 for any. */
+    tokenMaxLifetime: Duration.default(365 * 86_400),
+    /** How long the old value of a rotated token is taken. */
+    tokenGrace: Duration.default(3_600),
     /** Below this much free space new tasks are refused. */
     minFreeDisk: Size.default(256 * 1024 ** 2),
   }),

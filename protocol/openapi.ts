@@ -1,7 +1,7 @@
 /** The route table as an OpenAPI 3.1 document. */
 import { z } from 'zod'
 import { Problem } from './errors.ts'
-import type { AnyRoute } from './route.ts'
+import { type AnyRoute, scopeOf } from './route.ts'
 import { routes } from './routes.ts'
 
 type Json = Record<string, unknown>
@@ -30,6 +30,7 @@ function operation(route: AnyRoute, path: string): Json {
     operationId: route.name,
     summary: route.summary,
     ...(route.access === 'public' ? { security: [] } : { 'x-rclaude-role': route.access }),
+    ...(scopeOf(route) && { 'x-rclaude-scope': scopeOf(route) }),
     parameters: [...pathParameters(path), ...queryParameters(route)],
     ...requestBody(route),
     responses: { ...success(route), default: problem },

@@ -10,6 +10,13 @@ export type Role = (typeof ROLES)[number]
 /** True when `role` may do what `needed` may. */
 export const roleAllows = (role: Role, needed: Role): boolean => ROLES.indexOf(role) >= ROLES.indexOf(needed)
 
+/**
+ * What a token may be narrowed to, whatever its role allows: reading tasks and what they left; making, stopping and changing
+ * them; what reaches into a running task (exec, files, ports); what is an administrator's.
+ */
+export const SCOPES = ['tasks:read', 'tasks:write', 'access', 'admin'] as const
+export type Scope = (typeof SCOPES)[number]
+
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 
 type Schema = z.ZodType
@@ -27,6 +34,10 @@ export interface Route<
   path: Path
   /** Lowest role that may call it; `public` needs no token. */
   access: Role | 'public'
+  /** Scope that a narrowed token needs; `scopeOf` says which when none is declared. `any` serves every token. */
+  scope?: Scope | 'any'
+  /** Of a task: for its owner and administrators, not for those it is shared with. */
+  ownerOnly?: true
   /** Set on all that changes something or opens access: the action in the audit row. */
   audit?: string
   summary: string
@@ -61,6 +72,15 @@ export const defineRoute = <
 export const defineForward = <const Path extends string>(
   route: Route<z.ZodObject<Record<never, never>>, z.ZodUndefined, z.ZodUndefined, Path> & { forward: string },
 ): typeof route => route
+
+/** Undefined when every token will do. Derived, so that a new route is never open to a narrowed token by oversight. */
+export function scopeOf(route: Pick<AnyRoute, 'access' | 'forward' | 'method' | 'scope'>): Scope | undefined {
+  if (route.access === 'public' || route.scope === 'any') return undefined
+  if (route.scope !== undefined) return route.scope
+  if (route.access === 'admin') return 'admin'
+  if (route.forward !== undefined) return 'access'
+  return route.method === 'GET' ? 'tasks:read' : 'tasks:write'
+}
 
 /** Names in a path: `'/v1/tasks/:taskId/artifacts/:name'` gives `'taskId' | 'name'`. */
 export type ParamNames<Path extends string> = Path extends `${infer Head}/${infer Tail}`

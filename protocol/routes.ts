@@ -9,6 +9,7 @@ import { gatewayRoutes } from './routes/gateway.ts'
 import { modelRoutes } from './routes/models.ts'
 import { processRoutes } from './routes/processes.ts'
 import { resultRoutes } from './routes/results.ts'
+import { shareRoutes } from './routes/shares.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { workspaceRoutes } from './routes/workspace.ts'
 
@@ -17,6 +18,7 @@ export { type GatewayInfo, Me } from './routes/gateway.ts'
 export { ModelProfile } from './routes/models.ts'
 export { MAX_PAGE } from './routes/page.ts'
 export { Artifact } from './routes/results.ts'
+export { Share, ShareAccess } from './routes/shares.ts'
 
 export const routes = {
   ...gatewayRoutes,
@@ -25,6 +27,7 @@ export const routes = {
   ...workspaceRoutes,
   ...processRoutes,
   ...fileRoutes,
+  ...shareRoutes,
   ...accessRoutes,
   ...modelRoutes,
 } as const

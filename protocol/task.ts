@@ -71,6 +71,19 @@ const identity = z
 export const Author = z.object({ name: identity, email: identity })
 export type Author = z.infer<typeof Author>
 
+/** Shorter than this, a busy machine would look like one that is gone. */
+export const MIN_GRACE_SECONDS = 5
+
+/** The task is stopped when nobody has renewed its lease for so long; unset, it goes on without its client. */
+export const OnDisconnect = z.object({
+  stopAfterSeconds: z
+    .number()
+    .int()
+    .min(MIN_GRACE_SECONDS)
+    .max(7 * 86_400),
+})
+export type OnDisconnect = z.infer<typeof OnDisconnect>
+
 const specFields = {
   agent: AgentName.default('claude'),
   /** What the coding agent is to do. */
@@ -96,6 +109,7 @@ const specFields = {
     .max(7 * 86_400)
     .default(0),
   launcher: z.string().max(50).optional(),
+  onDisconnect: OnDisconnect.optional(),
   /** Author of the commits made for the task; the owner by default. */
   author: Author.optional(),
   workspace: WorkspaceSource,

@@ -11,6 +11,8 @@ export const PROTOCOL_HEADER = 'rclaude-protocol'
 export const VERSION_HEADER = 'rclaude-version'
 /** On the gateway's answers to a dial: its id. */
 export const GATEWAY_HEADER = 'rclaude-gateway'
+/** On answers to a client whose token expires: when, in ISO 8601. */
+export const EXPIRES_HEADER = 'rclaude-token-expires'
 /** What a side can do beyond the base protocol, comma separated: sent with the agent's dial, and in `GET /v1/info`. */
 export const CAPABILITIES_HEADER = 'rclaude-capabilities'
 export const GATEWAY_CAPABILITIES = [

@@ -15,6 +15,7 @@ interface Words {
   children: string[]
   options: { long: string; summary: string; takesValue: boolean; choices: readonly string[] }[]
   takesTask: boolean
+  takesContext: boolean
 }
 
 export function define(world: World, buildWhole: () => Promise<Command>): Command {
@@ -34,7 +35,7 @@ export function define(world: World, buildWhole: () => Promise<Command>): Comman
 }
 
 function* walk(command: Command, path: string): Generator<Words> {
-  const takesTask = command.registeredArguments.some((argument) => argument.name() === 'task')
+  const takes = (name: string) => command.registeredArguments.some((argument) => argument.name() === name)
   const options = command.options.filter((option) => option.long != null)
   yield {
     path,
@@ -46,19 +47,22 @@ function* walk(command: Command, path: string): Generator<Words> {
       takesValue: option.required || option.optional,
       choices: option.argChoices ?? [],
     })),
-    takesTask,
+    takesTask: takes('task'),
+    takesContext: takes('context'),
   }
   for (const child of command.commands) yield* walk(child, `${path} ${child.name()}`.trim())
 }
 
 const TASKS = 'RCLAUDE_NO_START=1 rclaude ps -aq --limit 50 2>/dev/null'
 
+const CONTEXTS = 'rclaude context ls -q 2>/dev/null'
+
 /** A case for each command: what may follow it. */
 function cases(words: readonly Words[]): string {
   return words
-    .map(({ path, children, options, takesTask }) => {
+    .map(({ path, children, options, takesTask, takesContext }) => {
       const candidates = [...children, ...options.map(({ long }) => long)].join(' ')
-      return `    '${path}') words='${candidates}'; tasks=${takesTask ? 1 : 0} ;;`
+      return `    '${path}') words='${candidates}'; tasks=${takesTask ? 1 : 0} contexts=${takesContext ? 1 : 0} ;;`
     })
     .join('\n')
 }
@@ -76,8 +80,10 @@ function bash(words: readonly Words[]): string {
   const names = words.map(({ path }) => path).filter((path) => path !== '')
   return `# bash completion of rclaude
 _rclaude() {
-  local cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}" path='' words='' tasks=0 word
+  local cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}" path='' words='' tasks=0 contexts=0 word before=''
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case "$before" in --context|--gateway|--token-file) before=''; continue ;; esac
+    before="$word"
     case " ${names.map((name) => name.replaceAll(' ', '/')).join(' ')} " in
       *" \${path:+$path/}$word "*) path="\${path:+$path/}$word" ;;
     esac
@@ -90,6 +96,8 @@ ${cases(words)}
 ${choiceCases(words)}
   esac
   if [ "$tasks" = 1 ] && [ "\${cur#-}" = "$cur" ]; then words="$words @last $(${TASKS})"; fi
+  if [ "$contexts" = 1 ] && [ "\${cur#-}" = "$cur" ]; then words="$words $(${CONTEXTS})"; fi
+  if [ "$prev" = --context ]; then words="$(${CONTEXTS})"; fi
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
 complete -o default -F _rclaude rclaude`
@@ -104,7 +112,7 @@ ${bash(words)}`
 
 function fish(words: readonly Words[]): string {
   const quoted = (text: string) => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
-  const lines = words.flatMap(({ path, children, options, takesTask }) => {
+  const lines = words.flatMap(({ path, children, options, takesTask, takesContext }) => {
     const [first, second] = path.split(' ')
     const base = first === '' || first === undefined ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${first}`
     const condition = second === undefined ? base : `${base}; and __fish_seen_subcommand_from ${second}`
@@ -115,12 +123,14 @@ function fish(words: readonly Words[]): string {
         return `${complete} -f -a ${child} -d ${quoted(summary)}`
       }),
       ...options.map(({ long, summary, takesValue, choices }) => {
+        if (long === '--context') return `${complete} -l context -x -a '(${CONTEXTS})' -d ${quoted(summary)}`
         const value = choices.length > 0 ? ` -x -a ${quoted(choices.join(' '))}` : takesValue ? ' -r' : ''
         return `${complete} -l ${long.replace(/^--/, '')} -d ${quoted(summary)}${value}`
       }),
       ...(takesTask
         ? [`${complete} -f -a '@last (${TASKS.replace('RCLAUDE_NO_START=1', 'env RCLAUDE_NO_START=1')})'`]
         : []),
+      ...(takesContext ? [`${complete} -f -a '(${CONTEXTS})'`] : []),
     ]
   })
   return ['# fish completion of rclaude', ...lines].join('\n')

@@ -1,23 +1,33 @@
-/** `rclaude login URL`: from then on this gateway is the one that commands talk to. */
+/** `rclaude login URL`: a context for this gateway, which is the current one from then on. */
 import type { Command } from 'commander'
 import { isLoopback } from '../../host/loopback.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { routes } from '../../protocol/routes.ts'
 import { gatewayUrl, tokenGiven } from '../api.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
+import {
+  checkName,
+  contextFile,
+  currentContext,
+  LOCAL,
+  nameFor,
+  removeContext,
+  useContext,
+  writeContext,
+} from '../contexts.ts'
 import { clientFor } from '../network.ts'
 import { askHidden, readAll } from '../prompt.ts'
-import { loginFile, removeLogin, writeLogin } from '../settings.ts'
 import { canAsk, type World } from '../world.ts'
 
 export function define(world: World): Command {
   return newCommand('login', 'use a gateway elsewhere', [
     'rclaude login https://rclaude.example.com',
     'rclaude login https://rclaude.example.com --token-file token.txt',
-    'rclaude login --forget    go back to the local gateway',
+    'rclaude login https://rclaude.example.com --context work    under a name; see rclaude context',
+    'rclaude login --forget    forget the current one, go back to the local gateway',
   ])
     .argument('[url]', 'of the gateway')
-    .option('--forget', 'forget the gateway and its token')
+    .option('--forget', 'forget the current context, or that of --context, with its token')
     .action(act(world, login))
 }
 
@@ -27,18 +37,24 @@ async function login(
   options: { forget?: boolean },
 ): Promise<undefined> {
   if (options.forget === true) {
-    await removeLogin(world)
+    const name = globals.context ?? (await currentContext(world))
+    if (name !== undefined && name !== LOCAL) await removeContext(world, name)
     return out.json ? void (await out.data({ forgotten: true })) : void (await out.line('forgotten'))
   }
   const named = address ?? globals.gateway
   if (named === undefined) throw new RclaudeError('invalid', 'which gateway? rclaude login https://rclaude.example.com')
   const url = gatewayUrl(named)
+  if (globals.context === LOCAL)
+    throw new RclaudeError('invalid', 'local is the gateway of this machine: take another name')
+  if (globals.context !== undefined) checkName(globals.context)
   warnAboutPlainText(url, out.note)
   const token = (await tokenGiven(world, globals)) ?? (await askToken(world, url))
   const me = await clientFor(world, url, token).call(routes.me)
-  await writeLogin(world, { url, token })
-  if (out.json) return void (await out.data({ url, ...me }))
-  await out.line(`logged in to ${url} as ${me.user} (${me.role}); kept in ${loginFile(world)}`)
+  const name = globals.context ?? (await nameFor(world, url, me.user))
+  await writeContext(world, name, { url, token, user: me.user })
+  await useContext(world, name)
+  if (out.json) return void (await out.data({ context: name, url, ...me }))
+  await out.line(`logged in to ${url} as ${me.user} (${me.role}); context ${name}, kept in ${contextFile(world, name)}`)
 }
 
 async function askToken(world: World, url: string): Promise<string> {

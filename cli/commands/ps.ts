@@ -16,6 +16,7 @@ interface PsOptions {
   quiet?: boolean
   label?: string
   limit?: number
+  shared?: boolean
   output?: 'wide'
 }
 
@@ -26,9 +27,11 @@ export function define(world: World): Command {
     'rclaude ps                  those that have not ended',
     'rclaude ps -a --limit 20    the newest 20, ended ones too',
     'rclaude ps -o wide          with owner, launcher and how the tunnel is doing',
+    'rclaude ps --shared         those that others have shared with you',
     'rclaude stop $(rclaude ps -q --label nightly)',
   ])
     .option('-a, --all', 'those that have ended too')
+    .option('--shared', 'those that others have shared with you, instead of yours')
     .option('-q, --quiet', 'print ids only')
     .addOption(new Option('-o, --output <format>', 'more columns').choices(['wide']))
     .option('-l, --label <name[=value]>', 'only tasks with this label')
@@ -49,6 +52,7 @@ async function ps(invocation: Invocation, options: PsOptions): Promise<undefined
         limit: Math.min(MAX_PAGE, limit - tasks.length),
         cursor,
         label: options.label,
+        ...(options.shared === true && { shared: '1' }),
         ...(options.all !== true && { state: 'active' }),
       },
     })
@@ -62,11 +66,15 @@ async function ps(invocation: Invocation, options: PsOptions): Promise<undefined
     return
   }
   if (tasks.length === 0) {
-    out.note(options.all === true ? 'no tasks yet' : 'no task is running (rclaude ps -a lists those that have ended)')
+    if (options.shared === true)
+      out.note('no task is shared with you, or none of them is running (-a lists the others)')
+    else
+      out.note(options.all === true ? 'no tasks yet' : 'no task is running (rclaude ps -a lists those that have ended)')
     return
   }
   const { style } = out
-  const columns = [...narrow(style), ...(options.output === 'wide' ? WIDE : []), TITLE]
+  const isWide = options.output === 'wide'
+  const columns = [...narrow(style), ...(options.shared && !isWide ? [OWNER] : []), ...(isWide ? WIDE : []), TITLE]
   const now = Date.now()
   await out.table(
     columns,
@@ -94,9 +102,11 @@ const narrow = (style: Style): Column[] => [
   { title: 'AGENT', cell: (task) => task.spec.agent },
 ]
 
+const OWNER: Column = { title: 'OWNER', cell: (task) => task.owner }
+
 /** What operators look at. */
 const WIDE: readonly Column[] = [
-  { title: 'OWNER', cell: (task) => task.owner },
+  OWNER,
   { title: 'LAUNCHER', cell: (task) => ('placement' in task ? (task.placement?.launcher ?? '') : '') },
   { title: 'RTT', cell: (task) => rttText(tunnelOf(task)) },
   { title: 'IN FLIGHT', cell: (task) => mapped(tunnelOf(task), ({ bytesInFlight }) => formatBytes(bytesInFlight)) },

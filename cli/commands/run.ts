@@ -14,8 +14,10 @@ import { act, amount, collect, duration, type Invocation, newCommand, wholeNumbe
 import { isUnsandboxed, requireConsent } from '../consent.ts'
 import { requireModelAccess } from '../credentials.ts'
 import { dryRun } from '../dry-run.ts'
+import { holdLease, type Lease, parseOnDisconnect } from '../lease.ts'
 import { wantsMachine, withProject } from '../project-file.ts'
 import { readAll } from '../prompt.ts'
+import { taskLine } from '../run-output.ts'
 import { openView, type RunView } from '../run-view.ts'
 import { agreeToSend, surveyText } from '../sending.ts'
 import { rememberSent, sentBefore } from '../sent.ts'
@@ -40,6 +42,7 @@ export function define(world: World): Command {
     'rclaude run --detach --label nightly "update the dependencies"',
     'rclaude run --exclude data/ --exclude "*.mp4" --dry-run',
     'rclaude run -- npm test',
+    'rclaude run --json --on-disconnect stop:30s "fix it"   for CI; see docs/ci.md',
   ])
     .argument('[prompt]', 'what to do; - reads it from standard input')
     .usage('[options] [prompt] [-- command...]')
@@ -70,6 +73,9 @@ export function define(world: World): Command {
     .option('--dry-run', 'say what would be sent, and leave')
     .option('-y, --yes', 'send it without asking, however much it is or looks secret')
     .option('-C, --directory <dir>', 'send this folder instead of the present one')
+    .option('--on-disconnect <what>', 'when this program is gone: keep, or stop:GRACE', parseOnDisconnect)
+    .option('--idempotency-key <key>', 'attach to the task that was made with this key, if there is one')
+    .option('--no-wait', 'fail at once when the gateway says to come again later')
     .option('--unsandboxed', 'agree, for this call, that the task runs unsandboxed on this machine')
     .action(act(world, run))
 }
@@ -84,7 +90,7 @@ async function run(invocation: Invocation, prompt: string | undefined, given: Ru
   const work = await readWork(prompt, options, world.afterDashes, stdin)
   const secrets = await parseSecrets(options.secret ?? [], { env: world.env, readStdin: stdin })
 
-  const gateway = await invocation.connect({ start: 'always' })
+  const gateway = await invocation.connect({ start: 'always', ...(options.wait === false && { maxWaitSeconds: 0 }) })
   const info = await gateway.client.call(routes.info)
   if (isUnsandboxed(info, options.launcher)) await requireConsent(world, options)
   const model = await requireModelAccess(world, info, {
@@ -110,13 +116,25 @@ async function run(invocation: Invocation, prompt: string | undefined, given: Ru
       secrets: { ...model.secrets, ...secrets },
     }
   }
-  const task = await closing(view, () => submit(invocation, gateway, view, options, finish))
+  let lease: Lease | undefined
+  const making: Making = {
+    ...options,
+    onMade: (made) => {
+      lease = holdLease(gateway.client, made)
+    },
+  }
+  const task = await closing(view, () => submit(invocation, gateway, view, making, finish))
   if (options.detach === true) {
     await view.close()
-    await invocation.out.line(globals.json === true ? JSON.stringify({ type: 'task', task }) : task.id)
+    await invocation.out.line(globals.json === true ? taskLine(task) : task.id)
     return 0
   }
-  return watch(world, gateway, task.id, view, { unasked: 'stop' })
+  return watch(world, gateway, task.id, view, { unasked: 'stop', lease })
+}
+
+interface Making extends RunOptions {
+  /** Told as soon as the task is there: sending its files may take its time. */
+  onMade(task: Task): void
 }
 
 /** Creates the task and gives it its files. */
@@ -124,13 +142,13 @@ async function submit(
   { world }: Invocation,
   gateway: Gateway,
   view: RunView,
-  options: RunOptions,
+  options: Making,
   finish: (workspace: CreateTaskInput['workspace']) => CreateTaskInput,
 ): Promise<Task> {
-  if (!options.workspace) return create(gateway, finish({ kind: 'none' }))
+  if (!options.workspace) return create(gateway, options, finish({ kind: 'none' }))
   if (options.repo !== undefined) {
     const { repo, ref } = options
-    return create(gateway, finish({ kind: 'repo', url: repo, ...(ref !== undefined && { ref }) }))
+    return create(gateway, options, finish({ kind: 'repo', url: repo, ...(ref !== undefined && { ref }) }))
   }
   const interrupted = new AbortController()
   const onSignal = () =>
@@ -151,8 +169,12 @@ async function submit(
       },
     })
     const { objectFormat, project, base } = snapshot
-    const task = await create(gateway, finish({ kind: 'snapshot', objectFormat, project }), signal)
-    await pushStep(world, gateway, view, task, snapshot, signal)
+    const task = await create(gateway, options, finish({ kind: 'snapshot', objectFormat, project }), signal)
+    if (!awaitsFiles(task)) {
+      await view.note(`${task.id} has its files already: it was made earlier with this --idempotency-key`)
+      return task
+    }
+    await pushStep(world, gateway, view, task, snapshot, signal, options.idempotencyKey !== undefined)
     await rememberSent(world, gateway.url, project, { bytes, ...(base !== undefined && { commit: base }) })
     return task
   } finally {
@@ -196,6 +218,7 @@ async function pushStep(
   task: Task,
   snapshot: Snapshot,
   signal: AbortSignal,
+  isShared: boolean,
 ): Promise<void> {
   const step = view.step('upload')
   let sent: string | undefined
@@ -211,9 +234,17 @@ async function pushStep(
     await step.done(sent)
   } catch (error) {
     await step.failed()
-    await abandon(gateway, task)
+    if (isShared && (await hasFilesMeanwhile(gateway, task))) return // another call with the same key was quicker
+    if (!isShared) await abandon(gateway, task)
     throw error
   }
+}
+
+const awaitsFiles = (task: Task): boolean => task.state === 'queued' && task.waitingFor === 'workspace'
+
+async function hasFilesMeanwhile({ client }: Gateway, task: Task): Promise<boolean> {
+  const now = await client.call(routes.getTask, { params: { taskId: task.id } }).catch(() => task)
+  return !awaitsFiles(now)
 }
 
 /** A task that will never get its files is not left waiting for them. */
@@ -224,11 +255,18 @@ async function abandon({ client }: Gateway, task: Task): Promise<void> {
 }
 
 /** The key makes a repeated request answer with the same task, so a lost answer is no second task. */
-async function create({ client }: Gateway, body: CreateTaskInput, signal?: AbortSignal): Promise<Task> {
-  const headers = { 'idempotency-key': randomUUID() }
+async function create(
+  { client }: Gateway,
+  { idempotencyKey, onMade }: Making,
+  body: CreateTaskInput,
+  signal?: AbortSignal,
+): Promise<Task> {
+  const headers = { 'idempotency-key': idempotencyKey ?? randomUUID() }
   for (let tries = 1; ; tries++) {
     try {
-      return await client.call(routes.createTask, { body, headers, ...(signal && { signal }) })
+      const task = await client.call(routes.createTask, { body, headers, ...(signal && { signal }) })
+      onMade(task)
+      return task
     } catch (error) {
       const isPassing = error instanceof RclaudeError && error.code === 'unavailable'
       if (!isPassing || tries === CREATE_TRIES) throw error

@@ -24,10 +24,13 @@ export function define(world: World): Command {
 async function show(invocation: Invocation, name: string): Promise<undefined> {
   const { out } = invocation
   const { client } = await invocation.connect()
-  const task = await client.call(routes.getTask, { params: { taskId: await findTask(client, name) } })
-  if (out.json) return void (await out.data(task))
+  const params = { taskId: await findTask(client, name) }
+  const task = await client.call(routes.getTask, { params })
+  const { shares } = await client.call(routes.listShares, { params })
+  if (out.json) return void (await out.data({ ...task, shares }))
   await out.facts([
     ...stateFacts(task, out.style),
+    ['shared with', shares.map(({ user, access }) => `${user} (${access})`).join(', ') || undefined],
     ...workFacts(task),
     ...placeFacts(task, out.style),
     ...resultFacts(task),
@@ -97,6 +100,7 @@ function workFacts({ spec }: Task): Fact[] {
     ['setup', spec.setup],
     ['check', spec.check],
     ['limits', bounds.length === 0 ? undefined : bounds.join(', ')],
+    ['on disconnect', spec.onDisconnect && `stop after ${formatSeconds(spec.onDisconnect.stopAfterSeconds)}`],
     ['labels', labels.length === 0 ? undefined : labels.join(', ')],
     ['variables', Object.keys(spec.env).join(', ') || undefined],
   ]

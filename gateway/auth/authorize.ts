@@ -1,11 +1,11 @@
 /**
  * The one place that says yes. Every request of a client, upgrades included, comes through here with the route it
- * matched; a route's declaration says which role it needs, a task belongs to its owner, and whatever changes something or
- * opens access leaves its audit row before it happens.
+ * matched; a route's declaration says which role it needs, a task belongs to its owner and to those it is shared with, and
+ * whatever changes something or opens access leaves its audit row before it happens.
  */
 import { RclaudeError } from '../../protocol/errors.ts'
 import { TaskId } from '../../protocol/ids.ts'
-import { type AnyRoute, roleAllows } from '../../protocol/route.ts'
+import { type AnyRoute, type Role, roleAllows, scopeOf } from '../../protocol/route.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Store } from '../store/store.ts'
 import { authenticate, type Principal } from './tokens.ts'
@@ -22,7 +22,7 @@ export interface AccessRequest {
 }
 
 export interface Access {
-  /** Undefined on a public route. */
+  /** Undefined on a public route. On a route of a task its role is that towards the task, which may be less. */
   principal: Principal | undefined
   /** The task of the path, when it has one. */
   task: Task | undefined
@@ -40,15 +40,21 @@ export function authorize(store: Store, request: AccessRequest): Access {
       'forbidden',
       `the token "${principal.tokenName}" is a ${principal.role}'s; this needs a ${route.access}'s`,
     )
-  const task = route.path.includes(':taskId') ? visibleTask(store, principal, request.taskId) : undefined
-  return {
-    principal,
-    task,
-    auditId: route.audit === undefined ? undefined : audit(store, request, route.audit, principal, task),
-  }
+  const scope = scopeOf(route)
+  if (scope !== undefined && principal.scope !== undefined && !principal.scope.includes(scope))
+    throw new RclaudeError(
+      'forbidden',
+      `the token "${principal.tokenName}" is narrowed to ${principal.scope.join(', ')}; this needs ${scope}`,
+    )
+  if (!route.path.includes(':taskId'))
+    return { principal, task: undefined, auditId: audit(store, request, principal, undefined) }
+  const { task, role } = admitToTask(store, route, principal, request.taskId)
+  return { principal: { ...principal, role }, task, auditId: audit(store, request, principal, task) }
 }
 
-function audit(store: Store, request: AccessRequest, action: string, principal: Principal, task: Task | undefined) {
+function audit(store: Store, request: AccessRequest, principal: Principal, task: Task | undefined) {
+  const action = request.route.audit
+  if (action === undefined) return undefined
   return store.insertAudit({
     at: new Date().toISOString(),
     user: principal.user,
@@ -63,14 +69,25 @@ function audit(store: Store, request: AccessRequest, action: string, principal: 
 
 const MAX_AUDIT_DETAIL = 500
 
-/** Another's task is as absent as one that never was. */
-function visibleTask(store: Store, principal: Principal, id: string | undefined): Task {
+/** Another's task is as absent as one that never was; one that is shared may be more than the share allows. */
+function admitToTask(store: Store, route: AnyRoute, principal: Principal, id: string | undefined) {
   const taskId = TaskId.safeParse(id)
   const task = taskId.success ? store.getTask(taskId.data) : undefined
-  if (task === undefined || !maySee(principal, task))
+  const role = task && roleOn(store, principal, task)
+  if (task === undefined || role === undefined)
     throw new RclaudeError('not_found', `there is no task ${String(id).slice(0, 60)}`)
-  return task
+  if (route.ownerOnly && !owns(principal, task))
+    throw new RclaudeError('forbidden', `task ${task.id} is ${task.owner}'s: this is not for those it is shared with`)
+  if (!roleAllows(role, route.access as Role))
+    throw new RclaudeError('forbidden', `task ${task.id} is shared with you to read; ask ${task.owner} for more`)
+  return { task, role }
 }
 
-const maySee = (principal: Principal, task: Task): boolean =>
-  principal.role === 'admin' || task.owner === principal.user
+/** What this user may be towards this task; a share never gives more than the token's own role. */
+function roleOn(store: Store, principal: Principal, task: Task): Role | undefined {
+  if (owns(principal, task)) return principal.role
+  const share = store.getShare(task.id, principal.user)
+  return share === 'read' ? 'viewer' : share && principal.role
+}
+
+const owns = (principal: Principal, task: Task): boolean => principal.role === 'admin' || task.owner === principal.user

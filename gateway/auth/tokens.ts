@@ -3,9 +3,11 @@
  * is nothing to guess.
  */
 import { createHash, randomBytes } from 'node:crypto'
+import type { GatewayConfig } from '../../protocol/config.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { newTokenId, type TokenId } from '../../protocol/ids.ts'
-import type { Role } from '../../protocol/route.ts'
+import type { Role, Scope } from '../../protocol/route.ts'
+import { formatSeconds } from '../../protocol/units.ts'
 import type { Store, StoredToken } from '../store/store.ts'
 
 /** `last used` is written at most this often per token. */
@@ -19,8 +21,12 @@ export interface Principal {
   role: Role
   tokenId: TokenId
   tokenName: string
-  /** When the token stops being valid, in ms since the epoch. */
+  /** Undefined for all that the role may do. */
+  scope: readonly Scope[] | undefined
+  /** When the value that was sent stops being valid, in ms since the epoch. */
   expiresAtMs: number | undefined
+  /** It came with the value that the token had before it was rotated. */
+  isOldValue: boolean
 }
 
 export const hashSecret = (secret: string): string => createHash('sha256').update(secret).digest('hex')
@@ -30,6 +36,8 @@ export interface NewToken {
   name: string
   user: string
   role: Role
+  scope?: readonly Scope[] | undefined
+  /** 0 or nothing: for ever. */
   expiresInSeconds?: number | undefined
 }
 
@@ -43,27 +51,96 @@ export function makeToken(request: NewToken, now = Date.now()): { token: StoredT
     user: request.user,
     role: request.role,
     createdAt: new Date(now).toISOString(),
-    ...(request.expiresInSeconds !== undefined && {
-      expiresAt: new Date(now + request.expiresInSeconds * 1000).toISOString(),
-    }),
+    ...(request.scope && { scope: [...new Set(request.scope)] }),
+    ...(request.expiresInSeconds && { expiresAt: expiry(request.expiresInSeconds, now) }),
   }
   return { token, secret }
 }
 
+const expiry = (seconds: number, now: number): string => new Date(now + seconds * 1000).toISOString()
+
+type Limits = Pick<GatewayConfig['limits'], 'tokenLifetime' | 'tokenMaxLifetime' | 'tokenGrace'>
+
+/**
+ * @param asked in seconds, 0 for ever; undefined for the default
+ * @throws RclaudeError `invalid` when it is longer than allowed
+ */
+export function lifetimeSeconds(limits: Limits, asked: number | undefined): number {
+  const longest = limits.tokenMaxLifetime || Number.POSITIVE_INFINITY
+  if (asked === undefined) {
+    const seconds = Math.min(limits.tokenLifetime || Number.POSITIVE_INFINITY, longest)
+    return Number.isFinite(seconds) ? seconds : 0
+  }
+  if ((asked || Number.POSITIVE_INFINITY) <= longest) return asked
+  throw new RclaudeError(
+    'invalid',
+    `a token may live for ${formatSeconds(longest)} at most (limits.tokenMaxLifetime)${asked === 0 ? ', so it cannot live for ever' : ''}`,
+  )
+}
+
+/**
+ * A new value for a token. The new one lives as long as the first was meant to, unless said; the old one is taken for a
+ * grace, but never longer than it would have been.
+ * @throws RclaudeError `not_found` or `invalid`
+ */
+export function rotateToken(
+  store: Store,
+  limits: Limits,
+  tokenId: TokenId,
+  asked: { expiresInSeconds?: number | undefined; graceSeconds?: number | undefined },
+  now = Date.now(),
+): { token: StoredToken; secret: string } {
+  const token = store.getToken(tokenId)
+  const secret = TOKEN_PREFIX + newSecret()
+  const { expiresInSeconds } = asked
+  const seconds =
+    expiresInSeconds === undefined ? firstLifetime(token, limits) : lifetimeSeconds(limits, expiresInSeconds)
+  const oldUntilMs = Math.min(now + (asked.graceSeconds ?? limits.tokenGrace) * 1000, endOf(token?.expiresAt))
+  const rotated = store.rotateToken(tokenId, {
+    hash: hashSecret(secret),
+    at: new Date(now).toISOString(),
+    expiresAt: seconds ? expiry(seconds, now) : undefined,
+    previousUntil: new Date(oldUntilMs).toISOString(),
+  })
+  if (rotated === undefined) throw new RclaudeError('not_found', `there is no valid token ${tokenId}`)
+  return { token: rotated, secret }
+}
+
+/** What it was made with, cut to what is allowed by now; a token for ever, like the first one, stays that. */
+function firstLifetime(token: StoredToken | undefined, limits: Limits): number {
+  if (token?.expiresAt === undefined) return 0
+  const seconds = Math.ceil((Date.parse(token.expiresAt) - Date.parse(token.rotatedAt ?? token.createdAt)) / 1000)
+  return limits.tokenMaxLifetime === 0 ? seconds : Math.min(seconds, limits.tokenMaxLifetime)
+}
+
+const endOf = (at: string | undefined): number => (at === undefined ? Number.POSITIVE_INFINITY : Date.parse(at))
+
 /** @throws RclaudeError `unauthenticated`, with the same words whatever is wrong with an unknown token */
 export function authenticate(store: Store, authorization: string | undefined, now = Date.now()): Principal {
   const secret = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(authorization ?? '')?.[1]
-  const token = secret === undefined ? undefined : store.findToken(hashSecret(secret))
+  const hash = secret === undefined ? undefined : hashSecret(secret)
+  const token = hash === undefined ? undefined : store.findToken(hash)
   if (token === undefined || token.revokedAt !== undefined)
     throw new RclaudeError(
       'unauthenticated',
       'no valid token: send "Authorization: Bearer TOKEN", or run rclaude login',
     )
-  const expiresAtMs = token.expiresAt === undefined ? undefined : Date.parse(token.expiresAt)
-  if (expiresAtMs !== undefined && expiresAtMs <= now)
+  const isOldValue = token.hash !== hash
+  const endsAtMs = isOldValue ? endOf(token.previousUntil) : endOf(token.expiresAt)
+  if (isOldValue && endsAtMs <= now)
+    throw new RclaudeError('unauthenticated', `the token "${token.name}" was rotated: use its new value`)
+  if (endsAtMs <= now)
     throw new RclaudeError('unauthenticated', `the token "${token.name}" expired at ${token.expiresAt}`)
   if (now - Date.parse(token.lastUsedAt ?? '1970-01-01T00:00:00Z') > TOUCH_INTERVAL_MS) touch(store, token.id, now)
-  return { user: token.user, role: token.role, tokenId: token.id, tokenName: token.name, expiresAtMs }
+  return {
+    user: token.user,
+    role: token.role,
+    tokenId: token.id,
+    tokenName: token.name,
+    scope: token.scope,
+    expiresAtMs: Number.isFinite(endsAtMs) ? endsAtMs : undefined,
+    isOldValue,
+  }
 }
 
 /** Not worth a refusal: with a full disk people must still be able to look, and to delete. */

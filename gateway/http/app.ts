@@ -10,7 +10,7 @@ import { newRequestId } from '../../protocol/ids.ts'
 import type { AnyRoute, BodyOf, QueryOf } from '../../protocol/route.ts'
 import { type Routes, routes } from '../../protocol/routes.ts'
 import { formatBytes } from '../../protocol/units.ts'
-import { PROTOCOL_HEADER, protocolMismatch } from '../../protocol/version.ts'
+import { EXPIRES_HEADER, PROTOCOL_HEADER, protocolMismatch } from '../../protocol/version.ts'
 import { type Access, type AccessRequest, authorize } from '../auth/authorize.ts'
 import { artifactHandlers } from './artifacts.ts'
 import type { Bindings, Deps, Handler, Handlers } from './context.ts'
@@ -21,6 +21,7 @@ import { modelHandlers } from './models.ts'
 import { problemHeaders, toRclaudeError } from './problem.ts'
 import { forward } from './proxy.ts'
 import { resultHandlers } from './results.ts'
+import { shareHandlers } from './shares.ts'
 import { taskHandlers } from './tasks.ts'
 import { tokenHandlers } from './tokens.ts'
 import { workspaceHandlers } from './workspace.ts'
@@ -33,6 +34,7 @@ const handlers: Handlers = {
   ...artifactHandlers,
   ...workspaceHandlers,
   ...gitHandlers,
+  ...shareHandlers,
   ...tokenHandlers,
   ...modelHandlers,
 }
@@ -78,7 +80,9 @@ async function answer(
     address: deps.addressOf(c.env.incoming),
     requestId,
   })
-  if (principal !== undefined) deps.connections.add(principal, c.env.outgoing)
+  if (principal !== undefined) deps.connections.add(principal, c.env.outgoing, task?.id)
+  if (principal?.expiresAtMs !== undefined)
+    c.env.outgoing.setHeader(EXPIRES_HEADER, new Date(principal.expiresAtMs).toISOString())
   const query = parseQuery(route, c)
   if (expectsContinue(c)) c.env.outgoing.writeContinue()
   const body = await parseBody(route, c, deps.config.limits.requestBody)

@@ -1,5 +1,8 @@
-/** Open connections by token, so that revoking or outliving a token closes what it opened. */
-import type { TokenId } from '../../protocol/ids.ts'
+/**
+ * Open connections by token, so that revoking or outliving a token closes what it opened, and so does taking a task away
+ * from whom it was shared with.
+ */
+import type { TaskId, TokenId } from '../../protocol/ids.ts'
 import type { Principal } from '../auth/tokens.ts'
 
 interface Closable {
@@ -9,7 +12,11 @@ interface Closable {
 
 interface Entry {
   connection: Closable
+  user: string
+  taskId: TaskId | undefined
   expiresAtMs: number | undefined
+  /** Opened with the value that the token had before its newest one. */
+  isOldValue: boolean
 }
 
 /** Expired tokens are looked for this often. */
@@ -23,8 +30,10 @@ export class Connections {
     this.#timer = setInterval(() => this.#closeExpired(), EXPIRY_CHECK_MS).unref()
   }
 
-  add(principal: Principal, connection: Closable): void {
-    const entry = { connection, expiresAtMs: principal.expiresAtMs }
+  /** @param taskId when it is about one task */
+  add(principal: Principal, connection: Closable, taskId?: TaskId): void {
+    const { user, expiresAtMs, isOldValue } = principal
+    const entry = { connection, user, taskId, expiresAtMs, isOldValue }
     const entries = this.#open.get(principal.tokenId) ?? new Set()
     entries.add(entry)
     this.#open.set(principal.tokenId, entries)
@@ -36,6 +45,20 @@ export class Connections {
 
   closeAll(tokenId: TokenId, except?: Closable): void {
     for (const { connection } of this.#open.get(tokenId) ?? []) if (connection !== except) connection.destroy()
+  }
+
+  /** What this user has open of a task. */
+  closeTask(taskId: TaskId, user: string): void {
+    for (const entries of this.#open.values())
+      for (const entry of entries) if (entry.taskId === taskId && entry.user === user) entry.connection.destroy()
+  }
+
+  /** The token has a new value: what came with the one before may stay until then, what is older still goes. */
+  rotated(tokenId: TokenId, oldUntilMs: number): void {
+    for (const entry of this.#open.get(tokenId) ?? []) {
+      entry.expiresAtMs = entry.isOldValue ? 0 : Math.min(entry.expiresAtMs ?? oldUntilMs, oldUntilMs)
+      entry.isOldValue = true
+    }
   }
 
   stop(): void {

@@ -10,6 +10,7 @@ import type { Metrics } from '../metrics.ts'
 import type { Reserve } from '../reserve.ts'
 import type { Store } from '../store/store.ts'
 import type { ConnectionContext } from '../tasks/connection.ts'
+import type { Leases } from '../tasks/leases.ts'
 import type { DialLimit } from '../tunnels/dial-limit.ts'
 import type { AddressOf } from './client-address.ts'
 import type { Connections } from './connections.ts'
@@ -29,7 +30,11 @@ export interface Deps extends ConnectionContext {
   metrics: Metrics
   /** The caller's address, as the audit row shows it. */
   addressOf: AddressOf
+  /** Of tasks that are stopped when their client is gone. */
+  leases(): Pick<Leases, 'renew' | 'release'>
   version: string
+  /** The file with the first administrator's token follows it when that is rotated. */
+  keepAdminToken(oldHash: string, secret: string): void
   /** False while the gateway starts or stops. */
   isReady(): boolean
 }

@@ -33,7 +33,15 @@ export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'm
     })
   },
   me: (call) => {
-    const { user, role, tokenId, tokenName } = principalOf(call)
-    return call.c.json({ user, role, tokenId, tokenName })
+    const { user, role, tokenId, tokenName, scope, expiresAtMs } = principalOf(call)
+    const expiresAt = expiresAtMs === undefined ? undefined : new Date(expiresAtMs).toISOString()
+    return call.c.json({
+      user,
+      role,
+      tokenId,
+      tokenName,
+      ...(scope && { scope: [...scope] }),
+      ...(expiresAt && { expiresAt }),
+    })
   },
 }

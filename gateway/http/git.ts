@@ -2,6 +2,8 @@
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { AnyRoute } from '../../protocol/route.ts'
 import { REFS } from '../../protocol/run.ts'
+import type { Task } from '../../protocol/task.ts'
+import type { Principal } from '../auth/tokens.ts'
 import { mustAwaitWorkspace, workspaceArrived } from '../tasks/requests.ts'
 import { type GitPath, serveGit } from '../workspaces/git-http.ts'
 import { type Call, type Handlers, principalOf, taskOf } from './context.ts'
@@ -17,9 +19,8 @@ async function serve(call: Call<AnyRoute>, path: GitPath, service?: string): Pro
   const task = taskOf(call)
   const isPush = path === 'git-receive-pack' || service === 'git-receive-pack'
   if (isPush) mustAwaitWorkspace(task)
-  const mayWrite = isPush && principalOf(call).role !== 'viewer'
   await serveGit({
-    ...(await deps.workspaces.access(task.id, mayWrite ? 'owner' : 'reader')),
+    ...(await deps.workspaces.access(task.id, callerOf(principalOf(call), task, isPush))),
     request: c.env.incoming,
     response: c.env.outgoing,
     path,
@@ -31,4 +32,10 @@ async function serve(call: Call<AnyRoute>, path: GitPath, service?: string): Pro
     },
   })
   return RESPONSE_ALREADY_SENT
+}
+
+/** Only the owner pushes. A guest sees nothing that was only borrowed for that, such as the owner's other tasks. */
+function callerOf({ role, user }: Principal, task: Task, isPush: boolean): 'owner' | 'reader' | 'guest' {
+  if (role !== 'admin' && user !== task.owner) return 'guest'
+  return isPush && role !== 'viewer' ? 'owner' : 'reader'
 }

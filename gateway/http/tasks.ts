@@ -6,7 +6,16 @@ import { createTask, retryTask } from '../tasks/create.ts'
 import { deleteTask, requestStop } from '../tasks/requests.ts'
 import { type Deps, type Handlers, principalOf, taskOf } from './context.ts'
 
-type Names = 'createTask' | 'listTasks' | 'getTask' | 'stopTask' | 'deleteTask' | 'retryTask' | 'continueTask'
+type Names =
+  | 'createTask'
+  | 'listTasks'
+  | 'getTask'
+  | 'stopTask'
+  | 'deleteTask'
+  | 'retryTask'
+  | 'continueTask'
+  | 'renewLease'
+  | 'releaseLease'
 
 /** What is stored, and how the tunnel is doing at this moment. */
 function withTunnel(deps: Deps, task: Task): Task {
@@ -31,7 +40,8 @@ export const taskHandlers: Pick<Handlers, Names> = {
     const [name = '', ...value] = (query.label ?? '').split('=')
     const result = deps.store.listTasks({
       // Others' tasks are an administrator's to see, and only when asked for or unfiltered.
-      owner: principal.role === 'admin' ? query.owner : principal.user,
+      owner: query.shared || principal.role === 'admin' ? query.owner : principal.user,
+      sharedWith: query.shared ? principal.user : undefined,
       state: query.state,
       label: name === '' ? undefined : { name, value: value.length > 0 ? value.join('=') : undefined },
       limit: query.limit,
@@ -52,4 +62,15 @@ export const taskHandlers: Pick<Handlers, Names> = {
   },
   continueTask: async (call) =>
     call.c.json(await continueTask(call.deps, taskOf(call), call.body.prompt, call.body.secrets), 202),
+  renewLease(call) {
+    const task = taskOf(call)
+    // Whoever sends signs of life learns that they are no longer wanted.
+    if (task.state === 'ended') throw new RclaudeError('gone', `task ${task.id} has ended`)
+    call.deps.leases().renew(task.id)
+    return call.c.body(null, 204)
+  },
+  releaseLease(call) {
+    call.deps.leases().release(taskOf(call).id)
+    return call.c.body(null, 204)
+  },
 }

@@ -81,7 +81,7 @@ async function splice(
   const key = headerOf(request, 'sec-websocket-key')
   if (key === undefined || headerOf(request, 'sec-websocket-version') !== '13')
     throw new RclaudeError('invalid', 'the WebSocket handshake is not version 13 with a key')
-  deps.connections.add(principal, socket)
+  deps.connections.add(principal, socket, task.id)
   const protocol = headerOf(request, 'sec-websocket-protocol')
   const target = forwardedPath(request, task)
   const stream = await streamTo(deps, task)

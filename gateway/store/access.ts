@@ -13,6 +13,10 @@ interface TokenRow {
   expires_at: string | null
   last_used_at: string | null
   revoked_at: string | null
+  scope: string | null
+  rotated_at: string | null
+  previous_hash: string | null
+  previous_until: string | null
 }
 
 interface AuditRecord {
@@ -32,6 +36,8 @@ type AccessPart = Pick<
   | 'insertToken'
   | 'findToken'
   | 'listTokens'
+  | 'getToken'
+  | 'rotateToken'
   | 'revokeToken'
   | 'touchToken'
   | 'insertAudit'
@@ -40,7 +46,12 @@ type AccessPart = Pick<
 >
 
 export function accessTables(database: Database): AccessPart {
-  const find = database.prepare<[string], TokenRow>('SELECT * FROM tokens WHERE hash = ?')
+  const find = database.prepare<[string, string], TokenRow>('SELECT * FROM tokens WHERE hash = ? OR previous_hash = ?')
+  const get = database.prepare<[string], TokenRow>('SELECT * FROM tokens WHERE id = ?')
+  const rotate = database.prepare(
+    `UPDATE tokens SET previous_hash = hash, previous_until = @previousUntil, hash = @hash, rotated_at = @at, expires_at = @expiresAt
+     WHERE id = @tokenId AND revoked_at IS NULL`,
+  )
   const touch = database.prepare('UPDATE tokens SET last_used_at = ? WHERE id = ?')
   const insertAudit = database.prepare(
     'INSERT INTO audit (at, user, token_id, address, action, task_id, request_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
@@ -48,11 +59,30 @@ export function accessTables(database: Database): AccessPart {
   return {
     insertToken: (token) =>
       void database
-        .prepare('INSERT INTO tokens (id, hash, name, user, role, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)')
-        .run(token.id, token.hash, token.name, token.user, token.role, token.createdAt, token.expiresAt ?? null),
+        .prepare(
+          'INSERT INTO tokens (id, hash, name, user, role, created_at, expires_at, scope) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+        )
+        .run(
+          token.id,
+          token.hash,
+          token.name,
+          token.user,
+          token.role,
+          token.createdAt,
+          token.expiresAt ?? null,
+          token.scope === undefined ? null : JSON.stringify(token.scope),
+        ),
     findToken(hash) {
-      const row = find.get(hash)
+      const row = find.get(hash, hash)
       return row && toToken(row)
+    },
+    getToken(tokenId) {
+      const row = get.get(tokenId)
+      return row && toToken(row)
+    },
+    rotateToken(tokenId, { expiresAt = null, ...rotation }) {
+      if (rotate.run({ tokenId, expiresAt, ...rotation }).changes !== 1) return undefined
+      return toToken(get.get(tokenId) as TokenRow)
     },
     listTokens: () => database.prepare<[], TokenRow>('SELECT * FROM tokens ORDER BY created_at').all().map(toToken),
     revokeToken: (tokenId, at) =>
@@ -93,6 +123,10 @@ const toToken = (row: TokenRow): StoredToken => ({
   ...(row.expires_at !== null && { expiresAt: row.expires_at }),
   ...(row.last_used_at !== null && { lastUsedAt: row.last_used_at }),
   ...(row.revoked_at !== null && { revokedAt: row.revoked_at }),
+  ...(row.scope !== null && { scope: JSON.parse(row.scope) as NonNullable<StoredToken['scope']> }),
+  ...(row.rotated_at !== null && { rotatedAt: row.rotated_at }),
+  ...(row.previous_hash !== null && { previousHash: row.previous_hash }),
+  ...(row.previous_until !== null && { previousUntil: row.previous_until }),
 })
 
 const toAudit = (row: AuditRecord): AuditRow => ({

@@ -118,6 +118,29 @@ const STEPS: readonly string[] = [
     PRIMARY KEY (owner, name)
   ) STRICT, WITHOUT ROWID;
   `,
+  // Tasks that are stopped when their client is gone; narrowed tokens, and tokens with a new value beside the old one; shares.
+  `
+  ALTER TABLE tokens ADD COLUMN scope TEXT;          -- JSON; null for all that the role may do
+  ALTER TABLE tokens ADD COLUMN rotated_at TEXT;
+  ALTER TABLE tokens ADD COLUMN previous_hash TEXT;
+  ALTER TABLE tokens ADD COLUMN previous_until TEXT;
+  CREATE INDEX tokens_by_previous ON tokens (previous_hash) WHERE previous_hash IS NOT NULL;
+
+  CREATE TABLE leases (
+    task_id TEXT PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
+    grace_seconds INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE shares (
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    user TEXT NOT NULL,
+    access TEXT NOT NULL,
+    by TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (task_id, user)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX shares_of_user ON shares (user, task_id);
+  `,
 ]
 
 /** @param upTo how many steps are wanted: all of them, but for who tries the last ones out */

@@ -6,6 +6,7 @@ import { accessTables } from './access.ts'
 import { launchTables } from './launches.ts'
 import { migrate } from './migrations.ts'
 import { modelTables } from './models.ts'
+import { shareTables } from './shares.ts'
 import type { Store } from './store.ts'
 import { type OnUnreadable, taskTables } from './tasks.ts'
 
@@ -23,6 +24,7 @@ export function openStore(file: string, onUnreadable: OnUnreadable = () => {}): 
     ...guarded(launchTables(database)),
     ...guarded(accessTables(database)),
     ...guarded(modelTables(database)),
+    ...guarded(shareTables(database)),
     close: () => database.close(),
   }
 }

@@ -5,7 +5,7 @@
 import type { AgentEvent, EventBody, TaskEvent } from '../../protocol/event.ts'
 import type { GatewayId, LaunchId, TaskId, TokenId } from '../../protocol/ids.ts'
 import type { ModelSettings } from '../../protocol/model.ts'
-import type { AuditRow, Token } from '../../protocol/routes.ts'
+import type { AuditRow, Share, ShareAccess, Token } from '../../protocol/routes.ts'
 import type { Placement, StateName, StopRequest, Task, TaskBase, TaskState, Turn } from '../../protocol/task.ts'
 
 /** A change to one task and the events that tell of it, stored together or not at all. */
@@ -22,6 +22,8 @@ export interface TaskChange {
 export interface TaskFilter {
   /** Undefined: everybody's. */
   owner?: string | undefined
+  /** Only those that are shared with this user. */
+  sharedWith?: string | undefined
   state?: StateName | 'active' | undefined
   label?: { name: string; value?: string | undefined } | undefined
   limit: number
@@ -43,6 +45,15 @@ export interface Launch {
 
 export interface StoredToken extends Token {
   hash: string
+  /** Of the value before this one, taken until `previousUntil`. */
+  previousHash?: string
+}
+
+export interface Rotation {
+  hash: string
+  at: string
+  expiresAt: string | undefined
+  previousUntil: string
 }
 
 /** A way to a model that a user keeps here. */
@@ -62,6 +73,12 @@ export interface NewTask {
   secrets: Buffer | undefined
   idempotency?: { key: string; requestHash: string } | undefined
   events: EventBody[]
+}
+
+/** A task that is stopped when its client is gone for so long. */
+export interface Lease {
+  taskId: TaskId
+  graceSeconds: number
 }
 
 export interface Store {
@@ -99,6 +116,10 @@ export interface Store {
   lastAgentSeq(launchId: LaunchId): number
   eventBytes(taskId: TaskId): number
 
+  /** Those that nobody has dropped yet. */
+  leases(): Lease[]
+  dropLease(taskId: TaskId): void
+
   /** Encrypted secrets that were not delivered yet. */
   sealedSecrets(taskId: TaskId): Buffer | undefined
   putSecrets(taskId: TaskId, sealed: Buffer): void
@@ -116,9 +137,18 @@ export interface Store {
   /** Of all launches that are not closed. */
   openPlacements(): Placement[]
 
+  listShares(taskId: TaskId): Share[]
+  getShare(taskId: TaskId, user: string): ShareAccess | undefined
+  putShare(taskId: TaskId, share: Share): void
+  dropShare(taskId: TaskId, user: string): void
+
   insertToken(token: StoredToken): void
+  /** By its value, or by the one before it, whether that is still taken or not. */
   findToken(hash: string): StoredToken | undefined
   listTokens(): StoredToken[]
+  getToken(tokenId: TokenId): StoredToken | undefined
+  /** @returns undefined when there is no such token, or it was revoked */
+  rotateToken(tokenId: TokenId, rotation: Rotation): StoredToken | undefined
   revokeToken(tokenId: TokenId, at: string): boolean
 
   /** Makes or replaces it; a new default is the only one of its owner. */

@@ -3,7 +3,7 @@ import type { Database } from 'better-sqlite3'
 import type { AgentEvent } from '../../protocol/event.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { type StateName, type Task, TaskState } from '../../protocol/task.ts'
-import type { NewTask, Store, TaskChange, TaskFilter } from './store.ts'
+import type { Lease, NewTask, Store, TaskChange, TaskFilter } from './store.ts'
 import {
   type EventRow,
   type FullRow,
@@ -32,6 +32,8 @@ type TaskPart = Pick<
   | 'recordEvents'
   | 'lastAgentSeq'
   | 'eventBytes'
+  | 'leases'
+  | 'dropLease'
   | 'sealedSecrets'
   | 'putSecrets'
   | 'dropSecrets'
@@ -60,6 +62,9 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
     .pluck()
   const selectEventBytes = database.prepare<[string], number>('SELECT event_bytes FROM tasks WHERE id = ?').pluck()
   const selectLast = database.prepare('SELECT max(agent_seq) FROM events WHERE launch_id = ?').pluck()
+  const selectLeases = database.prepare<[], Lease>(
+    'SELECT task_id AS taskId, grace_seconds AS graceSeconds FROM leases',
+  )
   const putSecrets = database.prepare('INSERT OR REPLACE INTO secrets VALUES (?, ?)')
 
   const publish = (taskId: TaskId) => {
@@ -155,6 +160,8 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
       .prepare('INSERT INTO task_texts VALUES (?, ?, ?)')
       .run(task.id, JSON.stringify(task.spec), promptsColumn(task.turns))
     if (secrets) putSecrets.run(task.id, secrets)
+    const { onDisconnect } = task.spec
+    if (onDisconnect) database.prepare('INSERT INTO leases VALUES (?, ?)').run(task.id, onDisconnect.stopAfterSeconds)
     if (idempotency)
       database
         .prepare('INSERT INTO idempotency VALUES (?, ?, ?, ?)')
@@ -194,6 +201,8 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
     events: (taskId, since, limit) => selectEvents.all(taskId, since, limit).map(toEvent),
     recordEvents: (launchId, events, decide) => announced(recordEvents.immediate(launchId, events, decide)),
     lastAgentSeq: (launchId) => Number(selectLast.get(launchId) ?? 0),
+    leases: () => selectLeases.all(),
+    dropLease: (taskId) => void database.prepare('DELETE FROM leases WHERE task_id = ?').run(taskId),
     eventBytes: (taskId) => selectEventBytes.get(taskId) ?? 0,
     sealedSecrets: (taskId) =>
       database.prepare('SELECT sealed FROM secrets WHERE task_id = ?').pluck().get(taskId) as Buffer | undefined,
@@ -232,6 +241,8 @@ function listTasks(
     values[name] = value
   }
   if (filter.owner !== undefined) add('owner = @owner', 'owner', filter.owner)
+  if (filter.sharedWith !== undefined)
+    add('id IN (SELECT shares.task_id FROM shares WHERE user = @sharedWith)', 'sharedWith', filter.sharedWith)
   if (filter.state === 'active') where.push(`state <> 'ended'`)
   else if (filter.state !== undefined) add('state = @state', 'state', filter.state)
   if (filter.cursor !== undefined) add('n < @before', 'before', Number.parseInt(filter.cursor, 36) || 0)

@@ -62,9 +62,10 @@ export async function retryTask(context: TaskContext, old: Task, secrets: Secret
       await context.workspaces.seal(id)
     }
   }
+  const { onDisconnect: _, ...spec } = old.spec // that was about the client of the first one
   const task = await insert(context, {
     id,
-    spec: old.spec,
+    spec,
     owner,
     secrets,
     isolation: launcher.isolation,

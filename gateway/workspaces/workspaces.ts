@@ -124,8 +124,8 @@ export class Workspaces {
     })
   }
 
-  /** What this caller may do right now. @throws {RclaudeError} `not_found`, or `conflict` for an agent that is too early */
-  async access(taskId: TaskId, caller: 'owner' | 'agent' | 'reader'): Promise<GitAccess> {
+  /** What this caller may do right now. @throws {RclaudeError} `not_found`, or `conflict` for an agent or a guest that is too early */
+  async access(taskId: TaskId, caller: 'owner' | 'agent' | 'reader' | 'guest'): Promise<GitAccess> {
     const repository = await this.#existing(taskId)
     if (caller === 'reader') return { repository, allow: { read: true, writeRefs: [] } }
     if (caller === 'owner') {
@@ -134,6 +134,7 @@ export class Workspaces {
     }
     if ((await borrowsFrom(repository)) !== undefined)
       throw new RclaudeError('conflict', `the workspace of ${taskId} is still being delivered`)
+    if (caller === 'guest') return { repository, allow: { read: true, writeRefs: [] } }
     // A cloned repository comes through the agent: once, and not again.
     const snapshot = (await this.#refs(repository)).snapshot === undefined ? [REFS.snapshot] : []
     return { repository, allow: { read: true, writeRefs: [REFS.checkpoint, REFS.session, REFS.result, ...snapshot] } }

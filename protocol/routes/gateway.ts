@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { TokenId } from '../ids.ts'
 import { defineRoute } from '../route.ts'
 import { AGENTS } from '../task.ts'
-import { Role } from './access.ts'
+import { Role, Scope } from './access.ts'
 
 const Gateway = z.object({
   gatewayId: z.string(),
@@ -18,7 +18,15 @@ const Gateway = z.object({
 })
 export type GatewayInfo = z.infer<typeof Gateway>
 
-export const Me = z.object({ user: z.string(), role: Role, tokenId: TokenId, tokenName: z.string() })
+export const Me = z.object({
+  user: z.string(),
+  role: Role,
+  tokenId: TokenId,
+  tokenName: z.string(),
+  /** Absent for a token that may do all that its role may. */
+  scope: z.array(Scope).optional(),
+  expiresAt: z.iso.datetime().optional(),
+})
 export type Me = z.infer<typeof Me>
 
 export const gatewayRoutes = {
@@ -59,6 +67,7 @@ export const gatewayRoutes = {
     method: 'GET',
     path: '/v1/info',
     access: 'viewer',
+    scope: 'any',
     summary: 'What this gateway is and can do.',
     response: Gateway,
   }),
@@ -67,6 +76,7 @@ export const gatewayRoutes = {
     method: 'GET',
     path: '/v1/me',
     access: 'viewer',
+    scope: 'any',
     summary: 'Whose token this is.',
     response: Me,
   }),

@@ -1,14 +1,10 @@
 /** What a task tells while it runs, and what it leaves: all from the gateway, whether its machine is there or not. */
 import { z } from 'zod'
 import { defineRoute } from '../route.ts'
+import { flag } from './page.ts'
 
 export const Artifact = z.object({ name: z.string(), size: z.number().int().nonnegative() })
 export type Artifact = z.infer<typeof Artifact>
-
-const flag = z
-  .enum(['0', '1', 'true', 'false', ''])
-  .transform((text) => text === '1' || text === 'true' || text === '')
-  .default(false)
 
 export const resultRoutes = {
   events: defineRoute({

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { defineRoute } from '../route.ts'
 import { CreateTask, MAX_PROMPT, Secrets, STATES, Task } from '../task.ts'
 import { UserName } from './access.ts'
-import { page } from './page.ts'
+import { flag, page } from './page.ts'
 
 export const taskRoutes = {
   createTask: defineRoute({
@@ -29,6 +29,8 @@ export const taskRoutes = {
       /** `name` or `name=value`. */
       label: z.string().max(320).optional(),
       owner: UserName.optional(),
+      /** Instead of one's own: those that others have shared with the caller. */
+      shared: flag,
     }),
     response: z.object({ tasks: z.array(Task), nextCursor: z.string().optional() }),
   }),
@@ -56,6 +58,7 @@ export const taskRoutes = {
     method: 'DELETE',
     path: '/v1/tasks/:taskId',
     access: 'member',
+    ownerOnly: true,
     audit: 'task.delete',
     summary: 'Delete an ended task with all it left: events, workspace, artifacts.',
     status: 204,
@@ -84,5 +87,22 @@ export const taskRoutes = {
     }),
     response: Task,
     status: 202,
+  }),
+  renewLease: defineRoute({
+    name: 'renewLease',
+    method: 'POST',
+    path: '/v1/tasks/:taskId/lease',
+    access: 'member',
+    summary: 'Say that the client of a task with `onDisconnect` is still there. Renew it a few times within the grace.',
+    status: 204,
+  }),
+  releaseLease: defineRoute({
+    name: 'releaseLease',
+    method: 'DELETE',
+    path: '/v1/tasks/:taskId/lease',
+    access: 'member',
+    audit: 'task.detach',
+    summary: 'Leave on purpose: the task goes on without its client, whatever `onDisconnect` said.',
+    status: 204,
   }),
 } as const

@@ -36,9 +36,9 @@ test('login checks the token, keeps it for its owner only, and later commands us
   const { code, stdout } = await runCli(bundle, home, ['login', `${url}/`], { stdin: `${TOKEN}\n` })
   expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining('as ana (member)') })
   expect(stdout).not.toContain(TOKEN)
-  const file = join(home, '.config', 'rclaude', 'gateway.json')
+  const file = join(home, '.config', 'rclaude', 'contexts', `${new URL(url).host.replace(':', '-')}.json`)
   expect(statSync(file).mode & 0o777).toBe(0o600)
-  expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual({ url, token: TOKEN })
+  expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual({ url, token: TOKEN, user: 'ana' })
   expect((await runCli(bundle, home, ['ps', '--json'])).stdout).toBe('{"tasks":[]}\n')
   expect(tokens).toEqual([`Bearer ${TOKEN}`, `Bearer ${TOKEN}`])
 })
@@ -186,7 +186,7 @@ test('--json writes the events as NDJSON and the task as the last line; the exit
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as { type: string; task?: { id: string } })
-  expect(lines.map(({ type }) => type)).toEqual(['warning', 'state', 'task'])
+  expect(lines.map(({ type }) => type)).toEqual(['run', 'warning', 'state', 'task'])
   expect(lines.at(-1)?.task?.id).toBe(TASK)
 })
 
@@ -276,4 +276,28 @@ test('ps lists tasks as a table, ids with -q, and cannot be driven by a title', 
   expect(stdout).toMatch(/task_abcdefghjkmn +ended +succeeded +\d+d +0\.0s +claude +evil\^\[\]0;x\^G title\n$/)
   expect((await runCli(bundle, home, ['ps', '-q', '--label', 'a=b'], { env: envOf(url) })).stdout).toBe(`${TASK}\n`)
   expect(requests).toEqual(['GET /v1/tasks?limit=50', 'GET /v1/tasks?limit=50&label=a%3Db&state=active'])
+})
+
+test('a gateway at its limit is waited for, which is said; run --no-wait fails at once', async () => {
+  let refusals = 1
+  const { url } = await loopback((_, response) => {
+    if (refusals-- <= 0) return sendJson(response, { tasks: [] })
+    response.setHeader('retry-after', '1')
+    sendProblem(response, 429, 'limit', 'too many requests of this token')
+  })
+  const home = temporaryDirectory()
+  expect(await runCli(bundle, home, ['ps', '--json'], { env: envOf(url) })).toEqual({
+    code: 0,
+    stdout: '{"tasks":[]}\n',
+    stderr: 'the gateway is at a limit; trying again in 1.0s\n',
+  })
+  refusals = 10
+  const began = Date.now()
+  const args = ['run', '--no-wait', '--no-workspace', '--unsandboxed', '--', 'true']
+  expect(await runCli(bundle, home, args, { env: envOf(url) })).toMatchObject({
+    code: EXIT_CODES.internal,
+    stderr: 'rclaude: too many requests of this token (request req_test)\n',
+  })
+  expect(refusals).toBe(9)
+  expect(Date.now() - began).toBeLessThan(10_000)
 })

@@ -93,7 +93,7 @@ test.each([
   [['ps', '--gateway', 'not a url'], 'is no gateway'],
   [['ps', '--gateway', 'http://user:pass@127.0.0.1:1'], 'holds no user or password'],
   [['ps', '--token-file', '/does/not/exist'], 'cannot read the token file'],
-  [['token', 'revoke', 'x'], 'is no id of a token'],
+  [['token', 'create', 'x', '--user', 'x', '--scope', 'run'], '"run" is none of tasks:read'],
   [['completion', 'tcsh'], 'Allowed choices are bash, zsh, fish'],
 ])('%j is a usage error: one message, exit code 2', async (args, message) => {
   const { code, stdout, stderr } = await rclaude(args)

@@ -47,6 +47,8 @@ const samples: Record<RouteName, Sample> = {
   deleteTask: { allowed: 409 },
   retryTask: { ...json({}), allowed: 409 },
   continueTask: { ...json({ prompt: 'more' }), allowed: 409 },
+  renewLease: { allowed: 204 },
+  releaseLease: { allowed: 204 },
   events: { allowed: 200 },
   patch: { task: 'ended', allowed: 200 },
   transcript: { allowed: 200 },
@@ -68,8 +70,12 @@ const samples: Record<RouteName, Sample> = {
   getFile: { rest: 'hello.txt', allowed: 200 },
   putFile: { rest: 'new.txt', body: 'new', allowed: 200 },
   deleteFile: { rest: 'never-there.txt', allowed: 404 },
+  listShares: { allowed: 200 },
+  share: { ...json({ access: 'read' }), allowed: 200 },
+  unshare: { allowed: 204 },
   createToken: { ...json({ name: 'x', user: 'x', role: 'viewer' }), allowed: 201 },
   listTokens: { allowed: 200 },
+  rotateToken: { ...json({}), allowed: 404 },
   revokeToken: { allowed: 404 },
   listAudit: { allowed: 200 },
   listModels: { allowed: 200 },
@@ -86,6 +92,8 @@ interface Caller {
   role?: Role
   /** May see alice's tasks. */
   sees: boolean
+  /** They are shared with this user. */
+  share?: 'read' | 'write'
 }
 
 interface Scene {
@@ -98,6 +106,7 @@ test('every route and every upgrade lets in whom its line in the table names, an
   const world = await startWorld()
   const callers = await makeCallers(world)
   const scene = await makeScene(world, tokenOf(callers, 'member, owner'))
+  await shareWith(scene, callers)
   const expectedRows = new Map<string, { action: string; user: string | undefined } | undefined>()
   const wrong: string[] = []
 
@@ -129,14 +138,14 @@ test('every route and every upgrade lets in whom its line in the table names, an
 test("a viewer may only look, tokens and the audit log are the administrator's, every change is audited", () => {
   const all = Object.values(routes).map((route) => ({ audit: undefined, forward: undefined, ...route }))
   const names = (access: string) => all.filter((route) => route.access === access).map(({ name }) => name)
-  expect(names('admin')).toEqual(['metrics', 'createToken', 'listTokens', 'revokeToken', 'listAudit'])
+  expect(names('admin')).toEqual(['metrics', 'createToken', 'rotateToken', 'listTokens', 'revokeToken', 'listAudit'])
   expect(names('public')).toEqual(['health', 'ready', 'openapi'])
   for (const { name, method, access, forward } of all.filter((route) => route.access === 'viewer')) {
     expect([name, forward]).toEqual([name, undefined])
     expect([name, method, access]).toEqual([name, name === 'gitUploadPack' ? 'POST' : 'GET', 'viewer'])
   }
   const unaudited = all.filter(({ method, audit }) => method !== 'GET' && audit === undefined)
-  expect(unaudited.map(({ name }) => name)).toEqual(['gitUploadPack']) // git reads by POST
+  expect(unaudited.map(({ name }) => name)).toEqual(['renewLease', 'gitUploadPack']) // signs of life; git reads by POST
 })
 
 test("another's task answers exactly like a task that never was, on every route", async () => {
@@ -178,17 +187,23 @@ test('HEAD is held to the same rules as GET', async () => {
   expect(await ask('viewer', '/v1/tokens')).toBe(403)
 })
 
-function isAllowed(name: RouteName, { role, sees }: Caller): boolean {
+function isAllowed(name: RouteName, { role, sees, share }: Caller): boolean {
   const { access, path } = routes[name]
   if (access === 'public') return true
-  return role !== undefined && roleAllows(role, access) && (sees || !path.includes(':taskId'))
+  if (role === undefined || !roleAllows(role, access)) return false
+  if (!path.includes(':taskId')) return true
+  if (share !== undefined && isOwnerOnly(name)) return false
+  return sees && (share !== 'read' || access === 'viewer')
 }
+
+const isOwnerOnly = (name: RouteName): boolean => 'ownerOnly' in routes[name]
 
 function expectedStatus(name: RouteName, caller: Caller): number[] {
   const { access } = routes[name]
   if (isAllowed(name, caller)) return name === 'putFile' ? [200, 201] : [samples[name].allowed]
   if (caller.role === undefined) return [401]
   if (access !== 'public' && !roleAllows(caller.role, access)) return [403]
+  if (caller.share !== undefined) return [403] // who sees it is told that it is not for them
   return [404]
 }
 
@@ -198,6 +213,11 @@ const tokenOf = (callers: Caller[], name: string): string =>
 async function makeCallers(world: World): Promise<Caller[]> {
   const make = async (user: string, role: Role, expiresInSeconds?: number) =>
     world.api().call(routes.createToken, { body: { name: `${user} ${role}`, user, role, expiresInSeconds } })
+  const [readers, writers, lookers] = await Promise.all([
+    make('carol', 'member'),
+    make('dave', 'member'),
+    make('erin', 'viewer'),
+  ])
   const [owner, viewer, another, revoked, expired] = await Promise.all([
     make('alice', 'member'),
     make('alice', 'viewer'),
@@ -219,8 +239,32 @@ async function makeCallers(world: World): Promise<Caller[]> {
     { name: 'viewer', token: viewer.secret, user: 'alice', role: 'viewer', sees: true },
     { name: 'member, owner', token: owner.secret, user: 'alice', role: 'member', sees: true },
     { name: 'member, another', token: another.secret, user: 'bob', role: 'member', sees: false },
+    { name: 'member, shared to read', token: readers.secret, user: 'carol', role: 'member', sees: true, share: 'read' },
+    {
+      name: 'member, shared to write',
+      token: writers.secret,
+      user: 'dave',
+      role: 'member',
+      sees: true,
+      share: 'write',
+    },
+    {
+      name: 'viewer, shared to write',
+      token: lookers.secret,
+      user: 'erin',
+      role: 'viewer',
+      sees: true,
+      share: 'write',
+    },
     { name: 'admin', token: world.adminToken, user: admin.user, role: 'admin', sees: true },
   ]
+}
+
+async function shareWith({ world, tasks }: Scene, callers: Caller[]): Promise<void> {
+  const owner = world.api(tokenOf(callers, 'member, owner'))
+  for (const { user = '', share } of callers.filter((caller) => caller.share !== undefined))
+    for (const taskId of Object.values(tasks))
+      await owner.call(routes.share, { params: { taskId, user }, body: { access: share ?? 'read' } })
 }
 
 async function makeScene(world: World, owner: string): Promise<Scene> {
@@ -252,7 +296,7 @@ async function makeScene(world: World, owner: string): Promise<Scene> {
   return {
     world,
     tasks: { running, ended },
-    params: { processId, endedProcessId, tokenId: 'token_222222222222', name: 'mine' },
+    params: { processId, endedProcessId, tokenId: 'token_222222222222', user: 'zoe', name: 'mine' },
   }
 }
 

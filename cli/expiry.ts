@@ -1,0 +1,21 @@
+/** The gateway says with each answer when the token ends; when that is soon, the user is told, once. */
+import { EXPIRES_HEADER } from '../protocol/version.ts'
+import { roughly } from './times.ts'
+
+const SOON_SECONDS = 7 * 86_400
+
+/** @returns a `fetch` that looks at the first answer which says when the token ends */
+export function watchExpiry(say: (text: string) => void, inner: typeof fetch = fetch, now = Date.now): typeof fetch {
+  let isLooking = true
+  return async (input, init) => {
+    const response = await inner(input, init)
+    const at = response.headers.get(EXPIRES_HEADER)
+    if (isLooking && at !== null) {
+      isLooking = false
+      const leftSeconds = (Date.parse(at) - now()) / 1000
+      if (leftSeconds < SOON_SECONDS)
+        say(`! your token ends in ${roughly(leftSeconds)} (${at}): have it renewed with rclaude token rotate`)
+    }
+    return response
+  }
+}

@@ -71,6 +71,16 @@ export function proxyVariables(env: Env): Record<string, string> {
   )
 }
 
+/** What must not be shown of what `proxyVariables` hands on: each password as it is written, and as it is meant. */
+export function proxyPasswords(env: Env): string[] {
+  const passwords = ['http_proxy', 'https_proxy'].flatMap((name) => {
+    const value = setting(env, name)?.value
+    const password = value === undefined ? undefined : withScheme(value)?.password
+    return password ? [password, decoded(password)] : []
+  })
+  return [...new Set(passwords)]
+}
+
 /** For git, whose curl takes 1080 where no port is written. It holds the password: for git's environment, never its argv. */
 export function gitProxyUrl({ url }: HttpProxy): string {
   const login = url.username === '' ? '' : `${url.username}${url.password === '' ? '' : `:${url.password}`}@`
@@ -126,7 +136,7 @@ function setting(env: Env, name: string): { value: string; variable: string } | 
 
 /** Says nothing of the value that it cannot read: part of it may be a password. */
 function parseProxy({ value, variable }: { value: string; variable: string }): HttpProxy {
-  const url = parseUrl(/^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`)
+  const url = withScheme(value)
   if (url !== undefined && url.protocol !== 'http:' && url.protocol !== 'https:')
     throw new ProxyError(
       `${variable} names a ${url.protocol}// proxy: only http:// and https:// proxies are known here`,
@@ -142,9 +152,9 @@ function parseProxy({ value, variable }: { value: string; variable: string }): H
   return { url, name: `${url.protocol}//${url.host}`, variable }
 }
 
-function parseUrl(text: string): URL | undefined {
+function withScheme(text: string): URL | undefined {
   try {
-    return new URL(text)
+    return new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`)
   } catch {
     return undefined
   }

@@ -43,7 +43,7 @@ describe.skipIf(!hasOpenssl)('behind a proxy with a password and a private autho
     const { world, rclaude, proxy, url } = all
     const cwd = await makeRepository(world)
     const ran = await rclaude(
-      ['run', '--unsandboxed', '--', 'sh', '-c', 'tr a-z A-Z < notes.txt > loud.txt; env > env.txt; cat loud.txt'],
+      ['run', '--unsandboxed', '--', 'sh', '-c', 'tr a-z A-Z < notes.txt > loud.txt; env > env.txt; env; cat loud.txt'],
       { cwd },
     )
     expect(ran, ran.stderr).toMatchObject({ code: 0, stdout: expect.stringContaining('NOT COMMITTED') })
@@ -51,6 +51,7 @@ describe.skipIf(!hasOpenssl)('behind a proxy with a password and a private autho
     expect(readFileSync(join(cwd, 'loud.txt'), 'utf8')).toBe('NOT COMMITTED\n')
     const log = await rclaude(['logs', '-f', '@last'], { cwd })
     expect(log).toMatchObject({ code: 0, stdout: expect.stringContaining('NOT COMMITTED') })
+    expect(log.stdout).toContain('HTTPS_PROXY=http://ana:***@127.0.0.1')
 
     expect(new Set(proxy.connects.map(({ target }) => target))).toEqual(new Set([new URL(url).host]))
     expect(proxy.connects.some(({ userAgent }) => userAgent?.startsWith('git/'))).toBe(true)

@@ -6,6 +6,7 @@ import {
   isExempt,
   ProxyError,
   proxyFor,
+  proxyPasswords,
   proxyVariables,
 } from '../../host/proxy.ts'
 
@@ -107,6 +108,13 @@ test('programs of the work get both forms, and keep loopback off the proxy', () 
     NO_PROXY: 'a,b,localhost,127.0.0.1,::1',
   })
   expect(proxyVariables({ http_proxy: PROXY, NO_PROXY: '*' }).no_proxy).toBe('*')
+})
+
+test('the passwords that are not to be shown are those of both proxies, in both ways of writing', () => {
+  expect(proxyPasswords({ HTTPS_PROXY: 'http://u:p%40ss@h:1', http_proxy: 'u:plain@h:1' }).sort()).toEqual(
+    ['p%40ss', 'p@ss', 'plain'].sort(),
+  )
+  expect(proxyPasswords({ HTTPS_PROXY: PROXY, HTTP_PROXY: '::' })).toEqual([])
 })
 
 test.each([

@@ -97,4 +97,4 @@ export async function startConnectProxy(options: ConnectProxyOptions = {}): Prom
   return { url: `${options.tls ? 'https' : 'http'}://${user}127.0.0.1:${port}`, port, connects, ports, bytes }
 }
 
-const addressOf = (hostname: string): string => (hostname.endsWith('.test') ? '127.0.0.1' : hostname)
+const addressOf = (hostname: string): string => (/\.test$|^127\./.test(hostname) ? '127.0.0.1' : hostname)

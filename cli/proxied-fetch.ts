@@ -10,6 +10,8 @@ import type { ReadableStream } from 'node:stream/web'
 import type { HttpProxy } from '../host/proxy.ts'
 import { ProxyAgent } from '../host/proxy-agent.ts'
 
+/** Without a byte for so long the connection is dead: what Node's own fetch waits. */
+const SILENCE_MS = 300_000
 /** Statuses that have no body by definition; `Response` takes none with them. */
 const WITHOUT_BODY = new Set([101, 204, 205, 304])
 
@@ -22,8 +24,12 @@ export function proxiedFetch(proxy: HttpProxy, baseUrl: string): typeof fetch {
         agent,
         method: init.method ?? 'GET',
         headers: headersOf(init),
+        timeout: SILENCE_MS,
         ...(init.signal && { signal: init.signal }),
       })
+      // Node tells of an abort only when there is a socket: a proxy that says nothing must not hold us.
+      init.signal?.addEventListener('abort', () => reject(init.signal?.reason), { once: true })
+      request.once('timeout', () => request.destroy(new Error(`nothing came for ${SILENCE_MS / 1000} s`)))
       request.once('response', (response) => {
         const status = response.statusCode ?? 0
         if (status >= 300 && status < 400 && status !== 304) {

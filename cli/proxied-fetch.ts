@@ -19,16 +19,20 @@ export function proxiedFetch(proxy: HttpProxy, baseUrl: string): typeof fetch {
   const agent = new ProxyAgent(proxy, baseUrl)
   return (input, init = {}) => {
     const url = new URL(input instanceof Request ? input.url : input)
+    const { signal } = init
     return new Promise<Response>((resolve, reject) => {
+      signal?.throwIfAborted()
       const request = (url.protocol === 'https:' ? secureRequest : plainRequest)(url, {
         agent,
         method: init.method ?? 'GET',
         headers: headersOf(init),
         timeout: SILENCE_MS,
-        ...(init.signal && { signal: init.signal }),
+        ...(signal && { signal }),
       })
       // Node tells of an abort only when there is a socket: a proxy that says nothing must not hold us.
-      init.signal?.addEventListener('abort', () => reject(init.signal?.reason), { once: true })
+      const leave = () => reject(signal?.reason)
+      signal?.addEventListener('abort', leave)
+      request.once('close', () => signal?.removeEventListener('abort', leave))
       request.once('timeout', () => request.destroy(new Error(`nothing came for ${SILENCE_MS / 1000} s`)))
       request.once('response', (response) => {
         const status = response.statusCode ?? 0

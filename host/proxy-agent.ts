@@ -38,10 +38,12 @@ export class ProxyAgent extends Agent {
 
   override createConnection(target: Target, callback?: (error: Error | null, stream: Duplex) => void): undefined {
     const port = Number(target.port ?? (this.#isSecure ? 443 : 80))
-    connectThrough(this.#proxy, target.host ?? target.hostname ?? 'localhost', port).then(
-      (socket) => callback?.(null, this.#isSecure ? connectTls(inside(socket, target)) : socket),
-      (error: Error) => callback?.(error, undefined as never),
-    )
+    connectThrough(this.#proxy, target.host ?? target.hostname ?? 'localhost', port)
+      .then((socket) => (this.#isSecure ? connectTls(inside(socket, target)) : socket))
+      .then(
+        (stream) => callback?.(null, stream),
+        (error: Error) => callback?.(error, undefined as never),
+      )
   }
 }
 

@@ -71,19 +71,20 @@ export function proxyVariables(env: Env): Record<string, string> {
   )
 }
 
-/** What must not be shown of what `proxyVariables` hands on: each password as it is written, and as it is meant. */
+/** What must not be shown of what `proxyVariables` hands on: each password as written, as meant, and as `curl -v` shows it. */
 export function proxyPasswords(env: Env): string[] {
   const passwords = ['http_proxy', 'https_proxy'].flatMap((name) => {
     const value = setting(env, name)?.value
-    const password = value === undefined ? undefined : withScheme(value)?.password
-    return password ? [password, decoded(password)] : []
+    const url = value === undefined ? undefined : withScheme(value)
+    if (url === undefined || url.password === '') return []
+    return [url.password, decoded(url.password), basicOf(url)]
   })
   return [...new Set(passwords)]
 }
 
 /** For git, whose curl takes 1080 where no port is written. It holds the password: for git's environment, never its argv. */
 export function gitProxyUrl({ url }: HttpProxy): string {
-  const login = url.username === '' ? '' : `${url.username}${url.password === '' ? '' : `:${url.password}`}@`
+  const login = url.username + url.password === '' ? '' : `${url.username}:${url.password}@`
   return `${url.protocol}//${login}${url.hostname}:${portOf(url)}`
 }
 
@@ -91,9 +92,11 @@ export const portOf = (url: URL): number => Number(url.port || (url.protocol ===
 
 /** The value of `Proxy-Authorization`, when the variable holds a user. */
 export function authorizationFor({ url }: HttpProxy): string | undefined {
-  if (url.username === '' && url.password === '') return undefined
-  return `Basic ${Buffer.from(`${decoded(url.username)}:${decoded(url.password)}`).toString('base64')}`
+  return url.username + url.password === '' ? undefined : `Basic ${basicOf(url)}`
 }
+
+const basicOf = ({ username, password }: URL): string =>
+  Buffer.from(`${decoded(username)}:${decoded(password)}`).toString('base64')
 
 /** What it means that the proxy answered `CONNECT target` with this status. */
 export function proxyRefusal(proxy: HttpProxy, target: string, status: number): ProxyError {
@@ -116,9 +119,18 @@ export function proxyRefusal(proxy: HttpProxy, target: string, status: number): 
 export const proxyUnreachable = (proxy: HttpProxy, why: string): ProxyError =>
   new ProxyError(`the proxy ${proxy.name} (from ${proxy.variable}) cannot be reached: ${why}`)
 
-/** What git's curl says of a proxy, in our words: `CONNECT tunnel failed, response 407`, `Could not resolve proxy: name` */
+/**
+ * What git's curl says of a proxy, in our words: `CONNECT tunnel failed, response 407`, `Could not resolve proxy: name`.
+ * Of a variable that holds no proxy nothing of git's is said: curl repeats it with its password.
+ */
 export function gitProxyError(target: string, env: Env, stderr: string): ProxyError | undefined {
-  const proxy = proxyFor(target, env)
+  let proxy: HttpProxy | undefined
+  try {
+    proxy = proxyFor(target, env)
+  } catch (error) {
+    if (error instanceof ProxyError) return error
+    throw error
+  }
   if (proxy === undefined) return undefined
   const status = /tunnel failed, response (\d{3})|HTTP code (\d{3}) from proxy|returned error: (407)/.exec(stderr)
   if (status !== null) return proxyRefusal(proxy, new URL(target).host, Number(status[1] ?? status[2] ?? status[3]))

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, createServer as createNetServer } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
@@ -72,6 +73,14 @@ test('leaving does not wait for a proxy that says nothing', async () => {
   const startedAt = performance.now()
   await expect(proxiedFetch(proxy, url)(url, { signal: AbortSignal.timeout(100) })).rejects.toThrow(/timeout/)
   expect(performance.now() - startedAt).toBeLessThan(5_000)
+})
+
+test('a signal that many calls share is let go of by each', async () => {
+  const { url, fetch } = await through((_, response) => void response.end('ok'))
+  const { signal } = new AbortController()
+  for (let call = 0; call < 3; call++) await (await fetch(url, { signal })).text()
+  await eventually('nobody listens', () => getEventListeners(signal, 'abort').length === 0)
+  await expect(fetch(url, { signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow('before')
 })
 
 test('a connection that breaks in the middle is an error of the body, not its end', async () => {

@@ -112,7 +112,7 @@ test('programs of the work get both forms, and keep loopback off the proxy', () 
 
 test('the passwords that are not to be shown are those of both proxies, in both ways of writing', () => {
   expect(proxyPasswords({ HTTPS_PROXY: 'http://u:p%40ss@h:1', http_proxy: 'u:plain@h:1' }).sort()).toEqual(
-    ['p%40ss', 'p@ss', 'plain'].sort(),
+    ['p%40ss', 'p@ss', 'plain', btoa('u:p@ss'), btoa('u:plain')].sort(),
   )
   expect(proxyPasswords({ HTTPS_PROXY: PROXY, HTTP_PROXY: '::' })).toEqual([])
 })
@@ -127,4 +127,10 @@ test.each([
   const message = `fatal: unable to access 'https://rclaude.example.org/': ${stderr}`
   expect(gitProxyError(GATEWAY, { HTTPS_PROXY: PROXY }, message)?.message).toMatch(words)
   expect(gitProxyError(GATEWAY, {}, message)).toBeUndefined()
+})
+
+test('of a variable that holds no proxy, what curl says with its password is not repeated', () => {
+  const stderr = "fatal: unable to access '...': Unsupported proxy syntax in 'http://u:se#cret@h'"
+  const error = gitProxyError(GATEWAY, { HTTPS_PROXY: 'http://u:se#cret@h' }, stderr)
+  expect(error?.message).toMatch(/^HTTPS_PROXY holds no address/)
 })

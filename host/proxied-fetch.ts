@@ -10,6 +10,8 @@ import type { ReadableStream } from 'node:stream/web'
 import type { HttpProxy } from './proxy.ts'
 import { ProxyAgent } from './proxy-agent.ts'
 
+/** Without a byte for so long the connection is dead: what Node's own fetch waits. */
+const SILENCE_MS = 300_000
 /** Statuses that have no body by definition; `Response` takes none with them. */
 const WITHOUT_BODY = new Set([101, 204, 205, 304])
 
@@ -17,13 +19,21 @@ export function proxiedFetch(proxy: HttpProxy, baseUrl: string): typeof fetch {
   const agent = new ProxyAgent(proxy, baseUrl)
   return (input, init = {}) => {
     const url = new URL(input instanceof Request ? input.url : input)
+    const { signal } = init
     return new Promise<Response>((resolve, reject) => {
+      signal?.throwIfAborted()
       const request = (url.protocol === 'https:' ? secureRequest : plainRequest)(url, {
         agent,
         method: init.method ?? 'GET',
         headers: headersOf(init),
-        ...(init.signal && { signal: init.signal }),
+        timeout: SILENCE_MS,
+        ...(signal && { signal }),
       })
+      // Node tells of an abort only when there is a socket: a proxy that says nothing must not hold us.
+      const leave = () => reject(signal?.reason)
+      signal?.addEventListener('abort', leave)
+      request.once('close', () => signal?.removeEventListener('abort', leave))
+      request.once('timeout', () => request.destroy(new Error(`nothing came for ${SILENCE_MS / 1000} s`)))
       request.once('response', (response) => {
         const status = response.statusCode ?? 0
         if (status >= 300 && status < 400 && status !== 304) {

@@ -38,15 +38,22 @@ export class ProxyAgent extends Agent {
 
   override createConnection(target: Target, callback?: (error: Error | null, stream: Duplex) => void): undefined {
     const port = Number(target.port ?? (this.#isSecure ? 443 : 80))
-    connectThrough(this.#proxy, target.host ?? target.hostname ?? 'localhost', port).then(
-      (socket) => callback?.(null, this.#isSecure ? connectTls(inside(socket, target)) : socket),
-      (error: Error) => callback?.(error, undefined as never),
-    )
+    connectThrough(this.#proxy, target.host ?? target.hostname ?? 'localhost', port)
+      .then((socket) => (this.#isSecure ? connectTls(inside(socket, target)) : socket))
+      .then(
+        (stream) => callback?.(null, stream),
+        (error: Error) => callback?.(error, undefined as never),
+      )
   }
 }
 
 /** A connection to `host` that the proxy made. @throws {ProxyError} */
-export function connectThrough(proxy: HttpProxy, host: string, port: number): Promise<Socket> {
+export function connectThrough(
+  proxy: HttpProxy,
+  host: string,
+  port: number,
+  timeoutMs = CONNECT_TIMEOUT_MS,
+): Promise<Socket> {
   const target = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`
   const authorization = authorizationFor(proxy)
   const isSecure = proxy.url.protocol === 'https:'
@@ -67,8 +74,8 @@ export function connectThrough(proxy: HttpProxy, host: string, port: number): Pr
       reject(error)
     }
     const timer = setTimeout(
-      () => fail(proxyUnreachable(proxy, `no answer to CONNECT ${target} within ${CONNECT_TIMEOUT_MS / 1000} s`)),
-      CONNECT_TIMEOUT_MS,
+      () => fail(proxyUnreachable(proxy, `no answer to CONNECT ${target} within ${timeoutMs / 1000} s`)),
+      timeoutMs,
     )
     request.once('connect', ({ statusCode = 0 }: IncomingMessage, socket: Socket, head: Buffer) => {
       if (statusCode < 200 || statusCode > 299) {

@@ -71,9 +71,20 @@ export function proxyVariables(env: Env): Record<string, string> {
   )
 }
 
+/** What must not be shown of what `proxyVariables` hands on: each password as written, as meant, and as `curl -v` shows it. */
+export function proxyPasswords(env: Env): string[] {
+  const passwords = ['http_proxy', 'https_proxy'].flatMap((name) => {
+    const value = setting(env, name)?.value
+    const url = value === undefined ? undefined : withScheme(value)
+    if (url === undefined || url.password === '') return []
+    return [url.password, decoded(url.password), basicOf(url)]
+  })
+  return [...new Set(passwords)]
+}
+
 /** For git, whose curl takes 1080 where no port is written. It holds the password: for git's environment, never its argv. */
 export function gitProxyUrl({ url }: HttpProxy): string {
-  const login = url.username === '' ? '' : `${url.username}${url.password === '' ? '' : `:${url.password}`}@`
+  const login = url.username + url.password === '' ? '' : `${url.username}:${url.password}@`
   return `${url.protocol}//${login}${url.hostname}:${portOf(url)}`
 }
 
@@ -81,9 +92,11 @@ export const portOf = (url: URL): number => Number(url.port || (url.protocol ===
 
 /** The value of `Proxy-Authorization`, when the variable holds a user. */
 export function authorizationFor({ url }: HttpProxy): string | undefined {
-  if (url.username === '' && url.password === '') return undefined
-  return `Basic ${Buffer.from(`${decoded(url.username)}:${decoded(url.password)}`).toString('base64')}`
+  return url.username + url.password === '' ? undefined : `Basic ${basicOf(url)}`
 }
+
+const basicOf = ({ username, password }: URL): string =>
+  Buffer.from(`${decoded(username)}:${decoded(password)}`).toString('base64')
 
 /** What it means that the proxy answered `CONNECT target` with this status. */
 export function proxyRefusal(proxy: HttpProxy, target: string, status: number): ProxyError {
@@ -106,9 +119,18 @@ export function proxyRefusal(proxy: HttpProxy, target: string, status: number): 
 export const proxyUnreachable = (proxy: HttpProxy, why: string): ProxyError =>
   new ProxyError(`the proxy ${proxy.name} (from ${proxy.variable}) cannot be reached: ${why}`)
 
-/** What git's curl says of a proxy, in our words: `CONNECT tunnel failed, response 407`, `Could not resolve proxy: name` */
+/**
+ * What git's curl says of a proxy, in our words: `CONNECT tunnel failed, response 407`, `Could not resolve proxy: name`.
+ * Of a variable that holds no proxy nothing of git's is said: curl repeats it with its password.
+ */
 export function gitProxyError(target: string, env: Env, stderr: string): ProxyError | undefined {
-  const proxy = proxyFor(target, env)
+  let proxy: HttpProxy | undefined
+  try {
+    proxy = proxyFor(target, env)
+  } catch (error) {
+    if (error instanceof ProxyError) return error
+    throw error
+  }
   if (proxy === undefined) return undefined
   const status = /tunnel failed, response (\d{3})|HTTP code (\d{3}) from proxy|returned error: (407)/.exec(stderr)
   if (status !== null) return proxyRefusal(proxy, new URL(target).host, Number(status[1] ?? status[2] ?? status[3]))
@@ -126,7 +148,7 @@ function setting(env: Env, name: string): { value: string; variable: string } | 
 
 /** Says nothing of the value that it cannot read: part of it may be a password. */
 function parseProxy({ value, variable }: { value: string; variable: string }): HttpProxy {
-  const url = parseUrl(/^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`)
+  const url = withScheme(value)
   if (url !== undefined && url.protocol !== 'http:' && url.protocol !== 'https:')
     throw new ProxyError(
       `${variable} names a ${url.protocol}// proxy: only http:// and https:// proxies are known here`,
@@ -142,9 +164,9 @@ function parseProxy({ value, variable }: { value: string; variable: string }): H
   return { url, name: `${url.protocol}//${url.host}`, variable }
 }
 
-function parseUrl(text: string): URL | undefined {
+function withScheme(text: string): URL | undefined {
   try {
-    return new URL(text)
+    return new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`)
   } catch {
     return undefined
   }

@@ -1,4 +1,5 @@
 /** The task's work as the gateway directs it: takes turns one after another, tells how it stands, stops on demand. */
+import { proxyPasswords } from '../../host/proxy.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { type EventBody, NO_USAGE, type RunResult } from '../../protocol/event.ts'
 import type { RunSpec, RunStatus } from '../../protocol/run.ts'
@@ -76,7 +77,8 @@ export class Runner {
   /** Whatever happens, the turn ends with a result, which the log and `status` both tell. */
   async #run(spec: RunSpec, stop: Stop): Promise<void> {
     const { log } = this.#options
-    const finder = createFinder(spec.secrets)
+    const passwords = proxyPasswords(this.environment).map((password, n) => [`proxy ${n}`, password])
+    const finder = createFinder({ ...spec.secrets, ...Object.fromEntries(passwords) })
     const mask = maskWith(finder)
     const masked = new MaskedEvents(finder)
     const emit = async (event: EventBody) => {

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { bash, say, steps } from '../../demo/model-server.ts'
 import { EXIT_CODES } from '../../protocol/errors.ts'
 import { type ConnectProxyOptions, startConnectProxy } from '../helpers/connect-proxy.ts'
 import { serveGit } from '../helpers/git-server.ts'
@@ -43,7 +44,7 @@ describe.skipIf(!hasOpenssl)('behind a proxy with a password and a private autho
     const { world, rclaude, proxy, url } = all
     const cwd = await makeRepository(world)
     const ran = await rclaude(
-      ['run', '--unsandboxed', '--', 'sh', '-c', 'tr a-z A-Z < notes.txt > loud.txt; env > env.txt; cat loud.txt'],
+      ['run', '--unsandboxed', '--', 'sh', '-c', 'tr a-z A-Z < notes.txt > loud.txt; env > env.txt; env; cat loud.txt'],
       { cwd },
     )
     expect(ran, ran.stderr).toMatchObject({ code: 0, stdout: expect.stringContaining('NOT COMMITTED') })
@@ -51,6 +52,7 @@ describe.skipIf(!hasOpenssl)('behind a proxy with a password and a private autho
     expect(readFileSync(join(cwd, 'loud.txt'), 'utf8')).toBe('NOT COMMITTED\n')
     const log = await rclaude(['logs', '-f', '@last'], { cwd })
     expect(log).toMatchObject({ code: 0, stdout: expect.stringContaining('NOT COMMITTED') })
+    expect(log.stdout).toContain('HTTPS_PROXY=http://ana:***@127.0.0.1')
 
     expect(new Set(proxy.connects.map(({ target }) => target))).toEqual(new Set([new URL(url).host]))
     expect(proxy.connects.some(({ userAgent }) => userAgent?.startsWith('git/'))).toBe(true)
@@ -193,3 +195,19 @@ test('plain http goes by HTTP_PROXY: API calls, git and WebSockets', async () =>
   await world.cli(['stop', task.id], { env })
   await world.ended(task.id)
 }, 60_000)
+
+test('the real Claude Code reaches its model through the proxy, and one on loopback without it', async () => {
+  const proxy = await startConnectProxy({ user: 'ana', password: PASSWORD })
+  const network = { HTTP_PROXY: proxy.url, HTTPS_PROXY: proxy.url }
+  const world = await startWorld({ script: steps(bash('echo done > done.txt'), say('Done.')), settings: network })
+  const cwd = await makeRepository(world)
+  const run = (model: string) =>
+    world.cli(['run', '--unsandboxed', 'do it'], { cwd, env: { ...world.asAdmin, ANTHROPIC_BASE_URL: model } })
+  const near = await run(world.model.url)
+  expect(near, near.stderr + near.stdout).toMatchObject({ code: 0, stdout: expect.stringContaining('Done.') })
+  const seen = () => proxy.requests.filter((target) => target.includes(new URL(world.model.url).port))
+  expect(seen()).toEqual([])
+  const far = await run(`http://model.test:${new URL(world.model.url).port}`)
+  expect(far, far.stderr + far.stdout).toMatchObject({ code: 0, stdout: expect.stringContaining('Done.') })
+  expect(seen().length).toBeGreaterThan(0)
+}, 90_000)

@@ -30,6 +30,8 @@ export interface ConnectProxy {
   url: string
   port: number
   connects: Connect[]
+  /** What it was asked for in either way: `host:port`, or a URL. */
+  requests: string[]
   /** Ports from which it reached the other ends: who comes from another one did not come through it. */
   ports: Set<number>
   bytes: { up: number; down: number }
@@ -37,6 +39,7 @@ export interface ConnectProxy {
 
 export async function startConnectProxy(options: ConnectProxyOptions = {}): Promise<ConnectProxy> {
   const connects: Connect[] = []
+  const requests: string[] = []
   const ports = new Set<number>()
   const bytes = { up: 0, down: 0 }
   const open = new Set<Duplex>()
@@ -46,6 +49,7 @@ export async function startConnectProxy(options: ConnectProxyOptions = {}): Prom
 
   function onConnect(request: IncomingMessage, client: Duplex, head: Buffer): void {
     hold(client)
+    requests.push(request.url ?? '')
     const { hostname, port } = new URL(`http://${request.url}`)
     const status = refusal(request) ?? 200
     connects.push({ target: request.url ?? '', userAgent: request.headers['user-agent'], status })
@@ -67,6 +71,7 @@ export async function startConnectProxy(options: ConnectProxyOptions = {}): Prom
   }
 
   function onRequest(request: IncomingMessage, response: ServerResponse): void {
+    requests.push(request.url ?? '')
     const status = refusal(request)
     if (status !== undefined) return void response.writeHead(status, { 'proxy-authenticate': 'Basic' }).end()
     const { hostname, port, pathname, search } = new URL(request.url ?? '')
@@ -94,7 +99,7 @@ export async function startConnectProxy(options: ConnectProxyOptions = {}): Prom
   })
   const { port } = server.address() as AddressInfo
   const user = options.user === undefined ? '' : `${options.user}:${encodeURIComponent(options.password ?? '')}@`
-  return { url: `${options.tls ? 'https' : 'http'}://${user}127.0.0.1:${port}`, port, connects, ports, bytes }
+  return { url: `${options.tls ? 'https' : 'http'}://${user}127.0.0.1:${port}`, port, connects, requests, ports, bytes }
 }
 
-const addressOf = (hostname: string): string => (hostname.endsWith('.test') ? '127.0.0.1' : hostname)
+const addressOf = (hostname: string): string => (/\.test$|^127\./.test(hostname) ? '127.0.0.1' : hostname)

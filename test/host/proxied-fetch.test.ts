@@ -1,5 +1,6 @@
+import { getEventListeners } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createNetServer } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
 import { proxiedFetch } from '../../host/proxied-fetch.ts'
 import { proxyFor } from '../../host/proxy.ts'
@@ -60,6 +61,26 @@ test('lines arrive as they are written, and leaving closes the connection', asyn
   leaving.abort()
   await expect(next).rejects.toThrow()
   await eventually('the other end sees it', () => isGone)
+})
+
+test('leaving does not wait for a proxy that says nothing', async () => {
+  const silent = createNetServer((socket) => void onTestFinished(() => void socket.destroy()))
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void silent.close())
+  const url = 'http://far.test'
+  const proxy = proxyFor(url, { HTTP_PROXY: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` })
+  if (proxy === undefined) throw new Error('there must be a proxy')
+  const startedAt = performance.now()
+  await expect(proxiedFetch(proxy, url)(url, { signal: AbortSignal.timeout(100) })).rejects.toThrow(/timeout/)
+  expect(performance.now() - startedAt).toBeLessThan(5_000)
+})
+
+test('a signal that many calls share is let go of by each', async () => {
+  const { url, fetch } = await through((_, response) => void response.end('ok'))
+  const { signal } = new AbortController()
+  for (let call = 0; call < 3; call++) await (await fetch(url, { signal })).text()
+  await eventually('nobody listens', () => getEventListeners(signal, 'abort').length === 0)
+  await expect(fetch(url, { signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow('before')
 })
 
 test('a connection that breaks in the middle is an error of the body, not its end', async () => {

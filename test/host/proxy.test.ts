@@ -6,6 +6,7 @@ import {
   isExempt,
   ProxyError,
   proxyFor,
+  proxyPasswords,
   proxyVariables,
 } from '../../host/proxy.ts'
 
@@ -109,6 +110,13 @@ test('programs of the work get both forms, and keep loopback off the proxy', () 
   expect(proxyVariables({ http_proxy: PROXY, NO_PROXY: '*' }).no_proxy).toBe('*')
 })
 
+test('the passwords that are not to be shown are those of both proxies, in both ways of writing', () => {
+  expect(proxyPasswords({ HTTPS_PROXY: 'http://u:p%40ss@h:1', http_proxy: 'u:plain@h:1' }).sort()).toEqual(
+    ['p%40ss', 'p@ss', 'plain', btoa('u:p@ss'), btoa('u:plain')].sort(),
+  )
+  expect(proxyPasswords({ HTTPS_PROXY: PROXY, HTTP_PROXY: '::' })).toEqual([])
+})
+
 test.each([
   ['CONNECT tunnel failed, response 407', /wants a user and a password: set HTTPS_PROXY/],
   ['Received HTTP code 403 from proxy after CONNECT', /does not let us through to rclaude.example.org \(403\)/],
@@ -119,4 +127,10 @@ test.each([
   const message = `fatal: unable to access 'https://rclaude.example.org/': ${stderr}`
   expect(gitProxyError(GATEWAY, { HTTPS_PROXY: PROXY }, message)?.message).toMatch(words)
   expect(gitProxyError(GATEWAY, {}, message)).toBeUndefined()
+})
+
+test('of a variable that holds no proxy, what curl says with its password is not repeated', () => {
+  const stderr = "fatal: unable to access '...': Unsupported proxy syntax in 'http://u:se#cret@h'"
+  const error = gitProxyError(GATEWAY, { HTTPS_PROXY: 'http://u:se#cret@h' }, stderr)
+  expect(error?.message).toMatch(/^HTTPS_PROXY holds no address/)
 })

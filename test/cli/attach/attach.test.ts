@@ -6,8 +6,11 @@ import type { ProcessServiceOptions } from '../../../agent/processes/service.ts'
 import { type AttachOptions, attach, startAttach } from '../../../cli/attach/attach.ts'
 import { attachPath } from '../../../cli/attach/path.ts'
 import { Retries } from '../../../cli/attach/retry.ts'
+import { proxyFor } from '../../../host/proxy.ts'
+import { ProxyAgent } from '../../../host/proxy-agent.ts'
 import type { ProcessSpecInput } from '../../../protocol/process.ts'
 import { type Loopback, startLoopback, until } from '../../agent/http/loopback.ts'
+import { startConnectProxy } from '../../helpers/connect-proxy.ts'
 import { randomFrom } from '../../helpers/random.ts'
 
 let open: Loopback | undefined
@@ -314,5 +317,42 @@ describe('retries', () => {
     }
     expect(longest.length).toBeLessThan(25)
     expect(lostMs).toBeGreaterThan(60_000)
+  })
+})
+
+describe('through a proxy', () => {
+  const through = async (status?: number) => {
+    const { webSocketUrl } = await agent()
+    const far = webSocketUrl.replace('127.0.0.1', 'agent.test')
+    const way = await startConnectProxy(status === undefined ? {} : { status })
+    const proxy = proxyFor(far, { HTTP_PROXY: way.url })
+    const spec = { argv: ['echo', 'hello'] }
+    const connecting = client(spec, {
+      ...(proxy && {
+        connect: (point) => ({ url: far + attachPath(point, spec), headers: {}, agent: new ProxyAgent(proxy, far) }),
+      }),
+      retry: { minMs: 1, maxMs: 20, giveUpMs: 300 },
+    })
+    return { ...connecting, way }
+  }
+
+  it('a process is started and its output comes back', async () => {
+    const { options, stdout, way } = await through()
+    expect(await attach(options)).toMatchObject({ code: 0 })
+    expect(stdout.text).toBe('hello\n')
+    expect(way.connects).toHaveLength(1)
+  })
+
+  it('one that does not let us through is told at once', async () => {
+    const { options, reconnects, way } = await through(403)
+    await expect(attach(options)).rejects.toThrow(/\(from HTTP_PROXY\) does not let us through to agent\.test/)
+    expect(reconnects).toEqual([])
+    expect(way.connects).toHaveLength(1)
+  })
+
+  it('one that cannot reach the gateway at the moment is asked again', async () => {
+    const { options, way } = await through(502)
+    await expect(attach(options)).rejects.toThrow(/no connection to process .* did not connect us to agent\.test/)
+    expect(way.connects.length).toBeGreaterThan(2)
   })
 })

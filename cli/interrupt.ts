@@ -6,8 +6,8 @@ import { constants } from 'node:os'
 import { readKey } from './prompt.ts'
 import { canAsk, type World } from './world.ts'
 
-/** Why watching ended before the task did. */
-export type Leave = { kind: 'detached' } | { kind: 'killed'; exitCode: number }
+/** Why watching ended before the task did. `byUser`: somebody chose so at the terminal; SIGTERM comes from a program. */
+export type Leave = { kind: 'detached'; byUser: boolean } | { kind: 'killed'; exitCode: number }
 
 export interface InterruptOptions {
   /** What a signal means where nobody can be asked. */
@@ -28,9 +28,9 @@ export function onInterrupt(world: World, options: InterruptOptions): () => void
   const onSignal = (signal: NodeJS.Signals) => {
     signals++
     if (asks) {
-      if (signals > 1 || signal === 'SIGTERM') options.leave({ kind: 'detached' })
+      if (signals > 1 || signal === 'SIGTERM') options.leave({ kind: 'detached', byUser: signal === 'SIGINT' })
       else void ask()
-    } else if (options.unasked === 'detach') options.leave({ kind: 'detached' })
+    } else if (options.unasked === 'detach') options.leave({ kind: 'detached', byUser: false })
     else if (signals === 1) void options.stop()
     else options.leave({ kind: 'killed', exitCode: 128 + constants.signals[signal] })
   }
@@ -44,7 +44,7 @@ export function onInterrupt(world: World, options: InterruptOptions): () => void
     await options.resume()
     signals = 0
     if (key === 's') await options.stop()
-    else if (key !== 'c') options.leave({ kind: 'detached' })
+    else if (key !== 'c') options.leave({ kind: 'detached', byUser: true })
   }
 
   process.on('SIGINT', onSignal)

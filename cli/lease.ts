@@ -7,7 +7,7 @@ import type { Client } from '../protocol/client.ts'
 import { type ErrorCode, RclaudeError } from '../protocol/errors.ts'
 import { routes } from '../protocol/routes.ts'
 import { MIN_GRACE_SECONDS, type OnDisconnect, type Task } from '../protocol/task.ts'
-import { parseSeconds } from '../protocol/units.ts'
+import { formatSeconds, parseSeconds } from '../protocol/units.ts'
 
 /** So many signs within the grace: all but one may be lost. */
 const SIGNS_PER_GRACE = 4
@@ -16,6 +16,8 @@ const MAX_EVERY_MS = 15_000
 const FINAL: ReadonlySet<ErrorCode> = new Set(['gone', 'not_found', 'forbidden', 'unauthenticated'])
 
 export interface Lease {
+  /** For people: `30s`. */
+  grace: string
   /** The task is to go on without this program. */
   release(): Promise<void>
   end(): void
@@ -36,6 +38,7 @@ export function holdLease(client: Pick<Client, 'call'>, task: Pick<Task, 'id' | 
   const end = () => clearInterval(timer)
   renew()
   return {
+    grace: formatSeconds(onDisconnect.stopAfterSeconds),
     end,
     release: async () => {
       end()

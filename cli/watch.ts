@@ -50,8 +50,11 @@ export async function watch(
   } catch (error) {
     if (left === undefined) throw error
     await view.resume()
-    if (left.kind === 'detached') await options.lease?.release()
-    await view.note(`detached; the task goes on: rclaude attach ${taskId}`)
+    const { lease } = options
+    const byUser = left.kind === 'detached' && left.byUser
+    if (byUser) await lease?.release().catch((cause: unknown) => view.warn(stillHeld(cause)))
+    if (lease === undefined || byUser) await view.note(`detached; the task goes on: rclaude attach ${taskId}`)
+    else await view.note(`left; the gateway stops ${taskId} in ${lease.grace} (--on-disconnect)`)
     return left.kind === 'killed' ? left.exitCode : EXIT_CODES.succeeded
   } finally {
     remove()
@@ -78,6 +81,9 @@ async function follow(
   }
   return getTask()
 }
+
+const stillHeld = (cause: unknown): string =>
+  `the gateway could not be told that you left on purpose, and may stop the task as --on-disconnect says (${cause instanceof Error ? cause.message : String(cause)})`
 
 async function stop({ client }: Gateway, taskId: string, view: RunView): Promise<void> {
   await view.note('stopping; what the task has done so far is saved first')

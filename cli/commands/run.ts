@@ -33,6 +33,9 @@ import type { World } from '../world.ts'
 
 const CREATE_TRIES = 4
 const CREATE_WAIT_MS = 1_000
+/** How long another call with the same key may take to send the files, once it has kept this one from it. */
+const RIVAL_LIMIT_MS = 30_000
+const RIVAL_POLL_MS = 250
 
 export function define(world: World): Command {
   return newCommand('run', 'run a coding agent, or a command, as a task', [
@@ -234,7 +237,7 @@ async function pushStep(
     await step.done(sent)
   } catch (error) {
     await step.failed()
-    if (isShared && (await hasFilesMeanwhile(gateway, task))) return // another call with the same key was quicker
+    if (isShared && !signal.aborted && (await getsFiles(gateway, task))) return // another call with this key was quicker
     if (!isShared) await abandon(gateway, task)
     throw error
   }
@@ -242,9 +245,13 @@ async function pushStep(
 
 const awaitsFiles = (task: Task): boolean => task.state === 'queued' && task.waitingFor === 'workspace'
 
-async function hasFilesMeanwhile({ client }: Gateway, task: Task): Promise<boolean> {
-  const now = await client.call(routes.getTask, { params: { taskId: task.id } }).catch(() => task)
-  return !awaitsFiles(now)
+/** Somebody else is sending them, and done soon. */
+async function getsFiles({ client }: Gateway, task: Task): Promise<boolean> {
+  for (const deadline = Date.now() + RIVAL_LIMIT_MS; Date.now() < deadline; await pause(RIVAL_POLL_MS)) {
+    const now = await client.call(routes.getTask, { params: { taskId: task.id } }).catch(() => task)
+    if (!awaitsFiles(now)) return true
+  }
+  return false
 }
 
 /** A task that will never get its files is not left waiting for them. */

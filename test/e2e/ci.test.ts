@@ -187,6 +187,29 @@ test('who detaches on a terminal takes the lease along: the task goes on', async
   expect(await world.ended(task?.id ?? '')).toMatchObject({ outcome: 'succeeded' })
 }, 60_000)
 
+test('SIGTERM on a terminal, as some runners have one, is nobody who leaves on purpose: the task is stopped', async () => {
+  const world = await startWorld()
+  const terminal = world.startOnTerminal(
+    ['run', '--unsandboxed', '--no-workspace', '--on-disconnect', 'stop:5s', '--', 'sleep', '300'],
+    { env: world.asAdmin, script: [] },
+  )
+  const taskId = await eventually(
+    'there is a task',
+    async () => (await world.api().call(routes.listTasks)).tasks[0]?.id,
+  )
+  await world.state(taskId, 'running')
+  await pause(500) // it watches
+  const [pid = 0] = world.processes().filter((one) => {
+    const [program = '', script = ''] = readQuietly(`/proc/${one}/cmdline`).split('\0')
+    return program.includes('node') && script.endsWith('rclaude.js')
+  })
+  expect(pid).toBeGreaterThan(0)
+  process.kill(pid, 'SIGTERM')
+  const { stdout } = await terminal
+  expect(stdout).toMatch(/left; the gateway stops task_\w+ in 5\.0s/)
+  expect(await world.ended(taskId)).toMatchObject({ outcome: 'cancelled', stopRequested: { by: 'gateway' } })
+}, 60_000)
+
 test('calls with one key at the same moment share one task, and all of them see it through', async () => {
   const world = await startWorld()
   const cwd = await makeRepository(world)

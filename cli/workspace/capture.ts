@@ -4,7 +4,9 @@
  */
 import { copyFile, stat, utimes } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
-import { bytesOf, complaint, type GitOutput, git, splitNul, textOf } from './git.ts'
+import { bytesOf, complaint, type GitConfig, type GitOutput, git, splitNul, textOf } from './git.ts'
+import { forgetPointers, LFS_OFF, lfsFiles, refuseMissingLfs } from './lfs.ts'
+import { type Link, linksIn } from './links.ts'
 import type { Place } from './place.ts'
 import type { Scratch } from './scratch.ts'
 
@@ -12,12 +14,17 @@ export interface Capture {
   tree: string
   /** What was left out, and why, as sentences for people. */
   warnings: string[]
+  /** Submodules, whether they are there or not. */
+  links: Link[]
+  /** Paths, one character per byte, of files that git-lfs keeps and whose content is in the tree. */
+  lfs: string[]
 }
 
 /** Leaves the matching index in `scratch.index`. */
 export async function captureTree(place: Place, scratch: Scratch, signal?: AbortSignal): Promise<Capture> {
-  const run = (args: string[], input?: Uint8Array, answers?: number[]): Promise<GitOutput> =>
+  const run: Run = (args, input, answers, config = LFS_OFF) =>
     git(args, {
+      config,
       mode: 'user',
       cwd: place.root,
       env: scratch.workEnv,
@@ -30,21 +37,27 @@ export async function captureTree(place: Place, scratch: Scratch, signal?: Abort
   const nested = splitNul((await run(['ls-files', '-o', '-z', '--exclude-standard'])).stdout).filter((path) =>
     path.endsWith('/'),
   )
+  await forgetPointers(place.root, run)
   await addAll(run, nested)
-  const submodules = splitNul((await run(['ls-files', '-s', '-z'])).stdout)
-    .filter((line) => line.startsWith('160000 '))
-    .map((line) => line.slice(line.indexOf('\t') + 1))
+  const links = linksIn((await run(['ls-files', '-s', '-z'])).stdout)
+  const lfs = await lfsFiles(place.root, run)
+  if (lfs.real[0] !== undefined) await refuseMissingLfs(lfs.real[0], run)
   const tree = (await run(['write-tree'])).stdout.trim()
   return {
     tree,
     warnings: [
       ...nested.map((path) => `${textOf(path)} is a git repository of its own and was left out`),
-      ...submodules.map((path) => `${textOf(path)} is a submodule: its commit is named, its files were left out`),
+      ...(lfs.pointers === 0 ? [] : [pointersLeft(lfs.pointers)]),
     ],
+    links,
+    lfs: lfs.real,
   }
 }
 
-type Run = (args: string[], input?: Uint8Array, answers?: number[]) => Promise<GitOutput>
+type Run = (args: string[], input?: Uint8Array, answers?: number[], config?: GitConfig) => Promise<GitOutput>
+
+const pointersLeft = (count: number): string =>
+  `${count} git-lfs file${count === 1 ? ' is a pointer here and stays one' : 's are pointers here and stay pointers'}: git lfs pull brings the content`
 
 /**
  * Git trusts the times in an index only for files older than the index itself. The copy's time is therefore the

@@ -1,7 +1,8 @@
 /**
  * The snapshot: one commit that is the user's working tree as it stands.
  *
- * locate the work tree -> open a scratch repository that borrows its objects -> capture the tree through a copied index
+ * locate the work tree -> open a scratch repository that borrows its objects -> capture the tree through a copied index,
+ * and that of each submodule
  * -> it is HEAD itself when nothing differs, else a new commit on top of HEAD -> cut history at a bounded depth.
  * The scratch repository then holds what `push.ts` sends; disposing of the snapshot removes it.
  */
@@ -10,11 +11,13 @@ import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { captureTree } from './capture.ts'
+import { commitTree, treeOf } from './commits.ts'
 import { git } from './git.ts'
 import { DEFAULT_DEPTH, historyBoundary } from './history.ts'
+import { commitParts } from './parts.ts'
 import { locate, type ObjectFormat, type Place } from './place.ts'
 import { openScratch, type Scratch } from './scratch.ts'
+import { captureAll } from './submodules.ts'
 
 export interface SnapshotOptions {
   /** Commits of history to send along; Infinity for all. */
@@ -32,6 +35,8 @@ export interface Snapshot extends AsyncDisposable {
   commit: string
   /** The user's HEAD, when there is one. */
   base: string | undefined
+  /** What the tree cannot say: submodules and the like; see protocol/parts.ts. */
+  parts: string | undefined
   /** The working tree differs from HEAD (or there is no HEAD). */
   dirty: boolean
   /** Same for every snapshot of this project: what was sent for one need not be sent again for the next. */
@@ -47,22 +52,29 @@ export async function takeSnapshot(folder: string, options: SnapshotOptions = {}
   const place = await locate(folder, signal)
   const scratch = await openScratch(place, signal)
   try {
-    const { tree, warnings } = await captureTree(place, scratch, signal)
+    const { tree, repositories, warnings } = await captureAll(place, scratch, signal)
     const base = place.repository?.head
+    const at = options.now?.() ?? new Date()
     const unchanged = base !== undefined && (await treeOf(base, scratch)) === tree
-    const commit = unchanged ? base : await commitTree(tree, base, scratch, options.now?.() ?? new Date())
+    const parts = await commitParts(repositories, at, signal)
+    const parents = [base, parts?.commit].filter((id) => id !== undefined)
+    const commit = unchanged ? base : await commitTree(tree, parents, scratch, at)
+    const depth = options.depth ?? DEFAULT_DEPTH
+    const boundary = new Set<string>()
     // The history of a partial clone is not here: its newest commit is sent alone.
-    const depth = place.repository?.partial === true ? 1 : (options.depth ?? DEFAULT_DEPTH)
-    const boundary = await historyBoundary(place, depth, signal)
-    await writeFile(join(scratch.gitDir, 'shallow'), boundary.map((id) => `${id}\n`).join(''))
+    for (const one of repositories)
+      for (const id of await historyBoundary(one.place, one.place.repository?.partial === true ? 1 : depth, signal))
+        boundary.add(id)
+    await writeFile(join(scratch.gitDir, 'shallow'), [...boundary].map((id) => `${id}\n`).join(''))
     return {
       root: place.root,
       repository: place.repository !== undefined,
       objectFormat: place.objectFormat,
       commit,
       base,
-      dirty: !unchanged,
-      project: await projectOf(place, depth),
+      parts: parts?.commit,
+      dirty: !unchanged && (parts?.dirty ?? true),
+      project: await projectOf(place, place.repository?.partial === true ? 1 : depth),
       warnings,
       scratch,
       [Symbol.asyncDispose]: () => scratch[Symbol.asyncDispose](),
@@ -71,37 +83,6 @@ export async function takeSnapshot(folder: string, options: SnapshotOptions = {}
     await scratch[Symbol.asyncDispose]()
     throw error
   }
-}
-
-/** The commits that only say "this tree" carry no one's name. */
-export function commitTree(tree: string, parent: string | undefined, scratch: Scratch, at: Date): Promise<string> {
-  const who = { NAME: 'rclaude', EMAIL: 'rclaude@localhost', DATE: `@${Math.floor(at.getTime() / 1_000)} +0000` }
-  const env = Object.fromEntries(
-    Object.entries(who).flatMap(([key, value]) => [
-      [`GIT_AUTHOR_${key}`, value],
-      [`GIT_COMMITTER_${key}`, value],
-    ]),
-  )
-  const args = [
-    'commit-tree',
-    '-m',
-    'Snapshot of the working tree',
-    ...(parent === undefined ? [] : ['-p', parent]),
-    tree,
-  ]
-  return inScratch(args, scratch, env)
-}
-
-export const treeOf = (commit: string, scratch: Scratch): Promise<string> =>
-  inScratch(['rev-parse', '--verify', `${commit}^{tree}`], scratch)
-
-async function inScratch(args: string[], scratch: Scratch, env: Record<string, string> = {}): Promise<string> {
-  const { stdout } = await git(args, {
-    mode: 'own',
-    cwd: scratch.directory,
-    env: { GIT_DIR: scratch.gitDir, ...env },
-  })
-  return stdout.trim()
 }
 
 /**

@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { commitTree, treeOf } from './commits.ts'
 import { git } from './git.ts'
 import { DEFAULT_DEPTH, historyBoundary } from './history.ts'
+import { refuseMissingObjects } from './partial.ts'
 import { commitParts } from './parts.ts'
 import { locate, type ObjectFormat, type Place } from './place.ts'
 import { openScratch, type Scratch } from './scratch.ts'
@@ -53,6 +54,7 @@ export async function takeSnapshot(folder: string, options: SnapshotOptions = {}
   const scratch = await openScratch(place, signal)
   try {
     const { tree, repositories, warnings } = await captureAll(place, scratch, signal)
+    for (const one of repositories) await refuseMissingObjects(one.place, signal)
     const base = place.repository?.head
     const at = options.now?.() ?? new Date()
     const unchanged = base !== undefined && (await treeOf(base, scratch)) === tree

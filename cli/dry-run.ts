@@ -24,7 +24,7 @@ export async function dryRun(
   await using snapshot = await takeSnapshot(projectFolder(world, options), {
     ...snapshotOptions(options),
     sentBefore: async (name) =>
-      gateway === undefined ? undefined : (await sentBefore(world, gateway.url, name))?.commit,
+      gateway === undefined ? undefined : (await sentBefore(world, gateway.url, name))?.commits,
     look: async (seen) => {
       survey = seen
     },

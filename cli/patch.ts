@@ -5,12 +5,16 @@ export interface FileStat {
   insertions: number
   deletions: number
   binary: boolean
+  /** The submodule that it lies in. */
+  submodule?: string
 }
 
 export type PatchLine = 'file' | 'hunk' | 'added' | 'removed' | 'context'
 
 export class PatchLines {
   readonly files: FileStat[] = []
+  /** Named by a line before its files. */
+  private submodule: string | undefined
   /** Lines that the present hunk still has, old and new; inside a hunk a line `--- a` is a removed `-- a`. */
   private oldLeft = 0
   private newLeft = 0
@@ -49,8 +53,11 @@ export class PatchLines {
 
   private header(line: string): void {
     const file = this.files.at(-1)
+    const submodule = /^Submodule (.+):$/.exec(line)?.[1]
+    if (submodule !== undefined) this.submodule = submodule
     if (line.startsWith('diff --git ')) {
-      this.files.push({ path: pathOf(line), insertions: 0, deletions: 0, binary: false })
+      const inside = this.submodule === undefined ? {} : { submodule: this.submodule }
+      this.files.push({ path: pathOf(line), insertions: 0, deletions: 0, binary: false, ...inside })
     } else if (file !== undefined && (line === 'GIT binary patch' || line.startsWith('Binary files '))) {
       file.binary = true
     } else if (file !== undefined && line.startsWith('+++ ') && line !== '+++ /dev/null') {

@@ -9,7 +9,7 @@ import { stateDirectory } from './directories.ts'
 import { readJson, writeOwnFile } from './settings.ts'
 import type { World } from './world.ts'
 
-const Sent = z.record(z.string(), z.object({ at: z.string(), commit: z.string().optional(), bytes: z.number() }))
+const Sent = z.record(z.string(), z.object({ at: z.string(), commits: z.array(z.string()), bytes: z.number() }))
 export type SentProject = z.infer<typeof Sent>[string]
 
 /** The oldest are forgotten. */

@@ -52,6 +52,8 @@ export const REFS = {
   snapshot: 'refs/heads/snapshot',
   /** The user's HEAD commit at that time, when there was one. */
   base: 'refs/heads/base',
+  /** What a tree cannot say, when there is any: see parts.ts. */
+  parts: 'refs/heads/parts',
   checkpoint: 'refs/checkpoints/work',
   /** A commit whose tree is the coding agent's session files, saved together with the checkpoint. */
   session: 'refs/checkpoints/session',
@@ -69,6 +71,8 @@ export const RunWorkspace = z.discriminatedUnion('kind', [
     checkout: z.string(),
     /** Restore the coding agent's session files from `REFS.session`. */
     session: z.boolean(),
+    /** The commit of `REFS.parts`. */
+    parts: z.string().optional(),
   }),
   z.object({ kind: z.literal('repo'), url: z.string(), ref: z.string().optional() }),
 ])

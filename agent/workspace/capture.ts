@@ -3,12 +3,15 @@
  * corrupted its index or deleted `.git`. Our index is private and starts from the checkout, so tracked files stay tracked.
  *
  * add all that is not ignored -> add what the agent's own repository tracks although it is ignored -> put the files of
- * nested repositories in as plain files, where git alone would keep only a reference to a commit that nobody has.
+ * nested repositories in as plain files, where git alone would keep only a reference to a commit that nobody has. A submodule
+ * of the user's is a nested repository with an index that lasts, found at its path whatever became of its `.git`.
  */
 import { lstat, mkdir, realpath, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { directlyIn, pathWithin } from '../../protocol/parts.ts'
 import { splitNul } from './git.ts'
 import type { Repositories } from './repositories.ts'
+import { insideOf, isFolderBelow } from './submodules.ts'
 
 /** A nested repository beyond this number, or this deep, is left out with a warning. */
 const MAX_NESTED = 50
@@ -21,13 +24,24 @@ export interface Capture {
   warnings: string[]
 }
 
-export async function captureWork(repositories: Repositories, signal?: AbortSignal): Promise<Capture> {
-  const found: Counter = { nested: 0, warnings: [] }
-  const tree = await captureBelow(repositories, repositories.work, 'index', 0, found, signal)
+export async function captureWork(
+  repositories: Repositories,
+  submodules: readonly KnownSubmodule[] = [],
+  signal?: AbortSignal,
+): Promise<Capture> {
+  const found: Counter = { nested: 0, warnings: [], submodules }
+  const tree = await captureBelow(repositories, repositories.work, { index: 'index', path: '' }, 0, found, signal)
   return { tree, warnings: found.warnings }
 }
 
+/** Where a submodule is in the workspace, and its index in the private folder. */
+export interface KnownSubmodule {
+  path: string
+  index: string
+}
+
 interface Counter {
+  submodules: readonly KnownSubmodule[]
   nested: number
   warnings: string[]
 }
@@ -35,7 +49,7 @@ interface Counter {
 async function captureBelow(
   repositories: Repositories,
   top: string,
-  index: string,
+  { index, path: known }: Partial<KnownSubmodule> & { index: string },
   depth: number,
   found: Counter,
   signal: AbortSignal | undefined,
@@ -46,29 +60,33 @@ async function captureBelow(
       ...(input !== undefined && { input: Buffer.from(input, 'latin1') }),
     })
   await rm(join(repositories.private, `${index}.lock`), { force: true }) // of a git that was killed
-  const nested = [
+  const inside = known === undefined ? new Map<string, string>() : await submodulesIn(repositories, known, found)
+  const others = [
     ...splitNul((await run(['ls-files', '-o', '-z', '--exclude-standard'])).stdout).filter((path) =>
       path.endsWith('/'),
     ),
     ...(await replacedByRepositories(top, run)),
   ]
+  const nested = [...new Set([...inside.keys(), ...others])]
   await addAll(repositories, top, index, nested, found, signal)
-  if (depth === 0) await addForced(repositories, run, signal)
+  if (known !== undefined) await addForced(repositories, top, run, signal)
   if (nested.length === 0) return (await run(['write-tree'])).stdout.trim()
 
   // On a copy, so that the next capture finds our index as git knows it.
   const whole = `${index}-whole`
   await run(['read-tree', (await run(['write-tree'])).stdout.trim()], undefined, whole)
   for (const path of nested) {
-    if (found.nested >= MAX_NESTED || depth >= MAX_DEPTH) {
+    const ofSubmodule = inside.get(path)
+    if (ofSubmodule === undefined && (found.nested >= MAX_NESTED || depth >= MAX_DEPTH)) {
       found.warnings.push(`${shown(path)} is a nested git repository beyond the ${MAX_NESTED} that are saved`)
       continue
     }
-    const inner = `nested-${++found.nested}`
-    await rm(join(repositories.private, inner), { force: true })
+    const inner = ofSubmodule ?? `nested-${++found.nested}`
+    if (ofSubmodule === undefined) await rm(join(repositories.private, inner), { force: true })
     const below = Buffer.concat([Buffer.from(`${top}/`), Buffer.from(path, 'latin1')]).toString()
     try {
-      const tree = await captureBelow(repositories, below, inner, depth + 1, found, signal)
+      const submodule = found.submodules.find((other) => other.index === ofSubmodule)
+      const tree = await captureBelow(repositories, below, submodule ?? { index: inner }, depth + 1, found, signal)
       await run(
         ['rm', '-r', '-f', '-q', '--cached', '--ignore-unmatch', '--', `:(literal)${path.slice(0, -1)}`],
         undefined,
@@ -81,6 +99,15 @@ async function captureBelow(
     }
   }
   return (await run(['write-tree'], undefined, whole)).stdout.trim()
+}
+
+/** Submodules directly below, as `ls-files` would name the folder, with their index; those that are no folder any more are gone. */
+async function submodulesIn(repositories: Repositories, parent: string, found: Counter): Promise<Map<string, string>> {
+  const inside = new Map<string, string>()
+  for (const { path, index } of directlyIn(parent, found.submodules))
+    if (await isFolderBelow(repositories.work, path))
+      inside.set(`${Buffer.from(pathWithin(parent, path)).toString('latin1')}/`, index)
+  return inside
 }
 
 /** Tracked files in whose place a repository stands now: these are not "others" to git. */
@@ -136,16 +163,17 @@ async function addAll(
 type Run = (args: string[], input?: string) => Promise<{ stdout: string }>
 
 /** `git add -f` in the workspace says that an ignored file is meant. */
-async function addForced(repositories: Repositories, run: Run, signal?: AbortSignal): Promise<void> {
-  const theirs = await repositories.inWork(['ls-files', '-z'], { answers: [1, 128], signal }).catch(() => undefined)
+async function addForced(repositories: Repositories, top: string, run: Run, signal?: AbortSignal): Promise<void> {
+  const options = { answers: [1, 128], signal, env: insideOf(top.replace(/\/$/, '')) }
+  const theirs = await repositories.inWork(['ls-files', '-z'], options).catch(() => undefined)
   signal?.throwIfAborted()
   if (theirs === undefined || theirs.code !== 0) return // no repository any more, or a broken index
   const ours = new Set(splitNul((await run(['ls-files', '-z'])).stdout))
-  const top = await realpath(repositories.work)
+  const real = await realpath(top)
   const forced: string[] = []
   for (const path of splitNul(theirs.stdout)) {
     if (ours.has(path) || forced.length >= MAX_FORCED) continue
-    if (await isFileBelow(top, path)) forced.push(path)
+    if (await isFileBelow(real, path)) forced.push(path)
   }
   if (forced.length > 0)
     await run(['update-index', '--add', '-z', '--stdin'], forced.map((path) => `${path}\0`).join(''))

@@ -14,6 +14,8 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { gitProxyError, proxyVariables } from '../../host/proxy.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
+import type { RunGit } from '../../protocol/git-trees.ts'
+import type { Parts } from '../../protocol/parts.ts'
 import { REFS, type RunWorkspace } from '../../protocol/run.ts'
 import type { WorkUser } from '../processes/child.ts'
 import { captureWork } from './capture.ts'
@@ -21,6 +23,7 @@ import type { Transport } from './git.ts'
 import { type GitBridge, openGitBridge } from './git-bridge.ts'
 import { type ObjectFormat, Repositories } from './repositories.ts'
 import { captureSession, type SessionFiles, writeSession } from './session.ts'
+import { checkOutSubmodule, partsOf, type Split, splitCheckout, withoutLfs } from './submodules.ts'
 
 export type { SessionFiles } from './session.ts'
 
@@ -32,6 +35,9 @@ const LOCAL = {
   snapshot: 'refs/rclaude/snapshot',
   checkout: 'refs/rclaude/checkout',
   session: 'refs/rclaude/session',
+  parts: 'refs/rclaude/parts',
+  /** The commit to check out, of the superproject (0) and of each submodule. */
+  split: (at: number) => `refs/rclaude/split/${at}`,
 } as const
 
 export interface WorkspaceOptions {
@@ -67,7 +73,13 @@ export interface Saved {
 }
 
 /** What outlives the daemon, in `state/prepared.json`. */
-const Prepared = z.object({ snapshot: z.string(), snapshotTree: z.string(), session: z.boolean() })
+const Prepared = z.object({
+  snapshot: z.string(),
+  snapshotTree: z.string(),
+  session: z.boolean(),
+  /** Paths of submodules, each with an index of its own in the private folder. */
+  submodules: z.array(z.object({ path: z.string(), index: z.string() })).default([]),
+})
 type Prepared = z.infer<typeof Prepared>
 
 export class Workspace {
@@ -94,12 +106,12 @@ export class Workspace {
       await this.#repositories.init(objectFormat)
       if (spec.kind === 'git') await this.#fetch(spec, signal)
       else await this.#clone(spec, signal)
-      await this.#checkOut(objectFormat, spec.kind === 'repo' ? spec.url : undefined, signal)
+      const submodules = await this.#checkOut(objectFormat, spec, signal)
       const [snapshot, snapshotTree] = await Promise.all([
         this.#id(LOCAL.snapshot),
         this.#id(`${LOCAL.snapshot}^{tree}`),
       ])
-      this.#prepared = { snapshot, snapshotTree, session: spec.kind === 'git' && spec.session }
+      this.#prepared = { snapshot, snapshotTree, session: spec.kind === 'git' && spec.session, submodules }
       await writeFile(this.#preparedFile, JSON.stringify(this.#prepared))
     })
   }
@@ -114,7 +126,7 @@ export class Workspace {
     return await this.#inTurn(async () => {
       const prepared = this.#prepared
       if (prepared === undefined) return undefined
-      const { tree, warnings } = await captureWork(this.#repositories, options.signal)
+      const { tree, warnings } = await captureWork(this.#repositories, prepared.submodules, options.signal)
       const sessionTree = await captureSession(this.#repositories, options.session, options.signal)
       const sameWork = tree === (this.#last?.tree ?? prepared.snapshotTree)
       if (sameWork && sessionTree === this.#last?.sessionTree) return undefined
@@ -130,7 +142,7 @@ export class Workspace {
     return await this.#inTurn(async () => {
       const prepared = this.#prepared
       if (prepared === undefined) return undefined
-      const { tree, warnings } = await captureWork(this.#repositories, options.signal)
+      const { tree, warnings } = await captureWork(this.#repositories, prepared.submodules, options.signal)
       const sessionTree = await captureSession(this.#repositories, options.session, options.signal)
       const commit = await this.#commit(tree, prepared, options)
       const session = sessionTree === this.#last?.sessionTree ? [] : await this.#sessionRefs(sessionTree)
@@ -152,6 +164,7 @@ export class Workspace {
   async #fetch(spec: Extract<RunWorkspace, { kind: 'git' }>, signal?: AbortSignal): Promise<void> {
     const specs = [`+${spec.snapshot}:${LOCAL.snapshot}`, `+${spec.checkout}:${LOCAL.checkout}`]
     if (spec.session) specs.push(`+${REFS.session}:${LOCAL.session}`)
+    if (spec.parts !== undefined) specs.push(`+${spec.parts}:${LOCAL.parts}`)
     await this.#overBridge(async ({ url, config }) => {
       await this.#repositories.daemon([...FETCH, '--update-shallow', url, ...specs], {
         config,
@@ -183,20 +196,62 @@ export class Workspace {
     await this.#push([`+${LOCAL.snapshot}:${REFS.snapshot}`], signal)
   }
 
-  /** As the work user: an ordinary repository with history, on branch `work`, clean. */
-  async #checkOut(objectFormat: ObjectFormat, origin: string | undefined, signal?: AbortSignal): Promise<void> {
+  /** As the work user: an ordinary repository with history, on branch `work`, clean; so is each submodule. */
+  async #checkOut(
+    objectFormat: ObjectFormat,
+    spec: Exclude<RunWorkspace, { kind: 'none' }>,
+    signal?: AbortSignal,
+  ): Promise<Prepared['submodules']> {
     const { inWork, reading } = bound(this.#repositories)
     const { work, daemonGit } = this.#repositories
+    const [top, ...submodules] = await this.#split(spec.kind === 'git' && spec.parts !== undefined)
     await inWork(['init', '-q', '--template=', '-b', 'work', `--object-format=${objectFormat}`], { signal })
-    await inWork([...FETCH, '--update-shallow', '--update-head-ok', daemonGit, `+${LOCAL.checkout}:refs/heads/work`], {
+    await inWork([...FETCH, '--update-shallow', '--update-head-ok', daemonGit, `+${LOCAL.split(0)}:refs/heads/work`], {
       transports: ['file'],
       signal,
     })
     await inWork(['reset', '-q', '--hard'], { signal })
-    await inWork(['config', 'user.name', this.#options.author.name])
-    await inWork(['config', 'user.email', this.#options.author.email])
-    if (origin !== undefined) await inWork(['remote', 'add', 'origin', origin])
-    await reading(work, 'index', ['read-tree', await this.#id(`${LOCAL.checkout}^{tree}`)], { signal })
+    const { name, email } = this.#options.author
+    const config: [string, string][] = [
+      ['user.name', name],
+      ['user.email', email],
+      ...(submodules.length > 0 ? [['submodule.active', '.'] satisfies [string, string]] : []),
+    ]
+    for (const [key, value] of config) await inWork(['config', key, value])
+    await withoutLfs(this.#repositories)
+    if (spec.kind === 'repo') await inWork(['remote', 'add', 'origin', spec.url])
+    await reading(work, 'index', ['read-tree', top.files], { signal })
+    const known: Prepared['submodules'] = []
+    for (const [at, split] of submodules.entries()) {
+      await checkOutSubmodule(this.#repositories, split, LOCAL.split(at + 1), config, signal)
+      const index = `submodule-${at + 1}`
+      await reading(join(work, split.path), index, ['read-tree', split.files], { signal })
+      known.push({ path: split.path, index })
+    }
+    return known
+  }
+
+  /** The checkout as one commit per repository, at refs from which the work user fetches. */
+  async #split(hasParts: boolean): Promise<[Split, ...Split[]]> {
+    const run: RunGit = async (args, input) =>
+      (await this.#repositories.daemon(args, { ...(input !== undefined && { input }) })).stdout
+    const [checkout, tree] = await Promise.all([this.#id(LOCAL.checkout), this.#id(`${LOCAL.checkout}^{tree}`)])
+    const parts = hasParts ? await partsOf(run, LOCAL.parts) : undefined
+    const whole: Split = { path: '', commit: checkout, files: tree }
+    const commit = (path: string, id: string) => this.#splitCommit(id, path, parts)
+    const { submodules = [] } = parts ?? {}
+    const [top = whole, ...others] = parts === undefined ? [] : await splitCheckout({ tree, submodules, run, commit })
+    for (const [at, split] of [top, ...others].entries()) await run(['update-ref', LOCAL.split(at), split.commit])
+    return [top, ...others]
+  }
+
+  /** On top of what the user has checked out there; that itself when nothing differs. */
+  async #splitCommit(tree: string, path: string, parts: Parts | undefined): Promise<string> {
+    const submodule = parts?.submodules.find((other) => other.path === path)
+    const [base, ...others] = submodule === undefined ? [parts?.base] : [submodule.head, submodule.snapshot]
+    for (const known of [base, ...others])
+      if (known !== undefined && (await this.#id(`${known}^{tree}`)) === tree) return known
+    return await this.#commitTree(tree, 'Snapshot of the working tree\n', base)
   }
 
   async #commit(tree: string, prepared: Prepared, options: SaveOptions): Promise<string> {

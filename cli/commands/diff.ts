@@ -12,6 +12,7 @@ import type { World } from '../world.ts'
 interface DiffOptions {
   stat?: boolean
   of?: 'result' | 'checkpoint'
+  submodule?: string
 }
 
 const BAR = 40
@@ -21,10 +22,12 @@ export function define(world: World): Command {
     'rclaude diff @last',
     'rclaude diff k3m --stat',
     'rclaude diff k3m | git apply',
+    'rclaude diff k3m --submodule libs/a | git -C libs/a apply',
   ])
     .argument('<task>', 'id, beginning of an id, or @last')
     .option('--stat', 'only how much changed in which file')
     .addOption(new Option('--of <what>', 'instead of the newest').choices(['result', 'checkpoint']))
+    .option('--submodule <path>', 'only its change, as it sees it; . is the superproject without submodules')
     .action(act(world, diff))
 }
 
@@ -32,7 +35,10 @@ async function diff(invocation: Invocation, name: string, options: DiffOptions):
   const { world, out } = invocation
   const { client } = await invocation.connect()
   const taskId = await findTask(client, name)
-  const response = await client.raw(routes.patch, { params: { taskId }, query: { of: options.of } })
+  const response = await client.raw(routes.patch, {
+    params: { taskId },
+    query: { of: options.of, submodule: options.submodule },
+  })
   const patch = bytesOf(response)
   if (!out.json && options.stat !== true && !world.stdout.isTTY) {
     for await (const chunk of patch) await write(world.stdout, chunk)

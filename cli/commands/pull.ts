@@ -1,8 +1,9 @@
 /** `rclaude pull TASK`: the result as a branch of the repository one stands in. */
 import type { Command } from 'commander'
 import { act, type Invocation, newCommand } from '../command.ts'
+import { oneLine } from '../neutralise.ts'
 import { findTask } from '../task-name.ts'
-import { pullTask } from '../workspace/fetch.ts'
+import { pullTask } from '../workspace/pull.ts'
 import type { World } from '../world.ts'
 
 interface PullOptions {
@@ -43,5 +44,9 @@ async function pull(invocation: Invocation, name: string, options: PullOptions):
   await out.line(
     `${out.style.green('✓')} branch ${out.style.bold(pulled.branch)} ${verb} ${what} (${pulled.commit.slice(0, 7)})`,
   )
+  for (const { path, commit, status } of pulled.submodules ?? [])
+    await out.line(
+      `  in ${oneLine(path)}: ${status === 'unchanged' ? 'already there' : status} (${commit.slice(0, 7)})`,
+    )
   await out.line(`  ${out.style.dim(`git switch ${pulled.branch}    git merge ${pulled.branch}`)}`)
 }

@@ -164,21 +164,21 @@ async function submit(
     let bytes = 0
     await using snapshot = await snapshotStep(world, view, options, {
       signal,
-      sentBefore: async (project) => (await sentBefore(world, gateway.url, project))?.commit,
+      sentBefore: async (project) => (await sentBefore(world, gateway.url, project))?.commits,
       look: async (survey) => {
         const before = await sentBefore(world, gateway.url, survey.project)
         bytes = surveyedBytes(survey)
         await agreeToSend(world, view, survey, { yes: options.yes, agreedBytes: before?.bytes })
       },
     })
-    const { objectFormat, project, base } = snapshot
+    const { objectFormat, project, heads } = snapshot
     const task = await create(gateway, options, finish({ kind: 'snapshot', objectFormat, project }), signal)
     if (!awaitsFiles(task)) {
       await view.note(`${task.id} has its files already: it was made earlier with this --idempotency-key`)
       return task
     }
     await pushStep(world, gateway, view, task, snapshot, signal, options.idempotencyKey !== undefined)
-    await rememberSent(world, gateway.url, project, { bytes, ...(base !== undefined && { commit: base }) })
+    await rememberSent(world, gateway.url, project, { bytes, commits: heads })
     return task
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)

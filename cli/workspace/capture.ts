@@ -2,18 +2,19 @@
  * The user's working tree as a git tree: tracked changes and untracked files that are not ignored. It works on a copy of
  * the index and writes objects to the scratch repository, so index, status, refs, stash and objects stay as they were.
  */
-import { copyFile, lstat, realpath, stat, utimes } from 'node:fs/promises'
+import { lstat, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { RclaudeError } from '../../protocol/errors.ts'
-import { bytesOf, complaint, type GitOutput, git, splitNul, textOf } from './git.ts'
+import { bytesOf, complaint, splitNul, textOf } from './git.ts'
+import { forgetPointers, lfsFiles, refuseMissingLfs } from './lfs.ts'
+import { type Link, linksIn } from './links.ts'
 import type { Place } from './place.ts'
 import type { Scratch } from './scratch.ts'
 import { except, matching, type Selection } from './selection.ts'
+import { copyIndex, type Run, refuseUnmerged, untrackedIn, workTreeGit } from './work-tree.ts'
 
 export interface CaptureOptions {
   selection: Selection
-  /** Told of the files that git does not track (as byte strings) before anything is read; may throw. */
-  look?: ((untracked: readonly string[]) => Promise<void>) | undefined
   /** Paths (as byte strings) that count if they are there, ignored or not. */
   also?: readonly string[]
   signal?: AbortSignal | undefined
@@ -23,77 +24,44 @@ export interface Capture {
   tree: string
   /** What was left out, and why, as sentences for people. */
   warnings: string[]
+  /** Submodules, whether they are there or not; those that are excluded stay the name of a commit. */
+  links: Link[]
+  /** Paths, one character per byte, of files that git-lfs keeps and whose content is in the tree. */
+  lfs: string[]
 }
 
 /** Leaves the matching index in `scratch.index`. */
 export async function captureTree(place: Place, scratch: Scratch, options: CaptureOptions): Promise<Capture> {
-  const { selection, look, signal } = options
-  const run = (args: string[], input?: Uint8Array, answers?: number[]): Promise<GitOutput> =>
-    git(args, {
-      mode: 'user',
-      cwd: place.root,
-      env: scratch.workEnv,
-      signal,
-      ...(input !== undefined && { input }),
-      ...(answers !== undefined && { answers }),
-    })
+  const { selection, also = [], signal } = options
+  const run = workTreeGit(place, scratch, signal)
   await copyIndex(place, scratch)
   await refuseUnmerged(place, run)
-  const found = splitNul(
-    (await run(['ls-files', '-o', '-z', '--exclude-standard', '--', '.', ...except(selection.exclude)])).stdout,
-  )
-  const nested = found.filter((path) => path.endsWith('/'))
-  const included = await includedPaths(selection, run)
-  await look?.([...new Set([...found.filter((path) => !path.endsWith('/')), ...included])])
+  const { nested, included } = await untrackedIn(selection, run)
+  await forgetPointers(place.root, run)
   await addAll(run, nested, selection)
   await addIgnored(run, included)
-  await addIgnored(run, await notCaptured(place, options.also ?? [], run))
+  await addIgnored(run, await notCaptured(place, also, run))
   const kept = await keepCommitted(place, selection, run)
-  const submodules = splitNul((await run(['ls-files', '-s', '-z'])).stdout)
-    .filter((line) => line.startsWith('160000 '))
-    .map((line) => line.slice(line.indexOf('\t') + 1))
+  const links = linksIn((await run(['ls-files', '-s', '-z'])).stdout)
+  const lfs = await lfsFiles(place.root, run)
+  if (lfs.real[0] !== undefined) await refuseMissingLfs(lfs.real[0], run)
   const tree = (await run(['write-tree'])).stdout.trim()
+  const excluded = new Set(kept)
+  const isLink = new Set(links.map(({ path }) => path))
   return {
     tree,
     warnings: [
       ...nested.map((path) => `${textOf(path)} is a git repository of its own and was left out`),
-      ...submodules.map((path) => `${textOf(path)} is a submodule: its commit is named, its files were left out`),
-      ...kept,
+      ...(lfs.pointers === 0 ? [] : [pointersLeft(lfs.pointers)]),
+      ...keptWarning(kept.filter((path) => !isLink.has(path))),
     ],
+    links: links.filter(({ path }) => !excluded.has(path)),
+    lfs: lfs.real.filter((path) => !excluded.has(path)),
   }
 }
 
-type Run = (args: string[], input?: Uint8Array, answers?: number[]) => Promise<GitOutput>
-
-/**
- * Git trusts the times in an index only for files older than the index itself. The copy's time is therefore the
- * original's, rounded down: more files are read again, none is wrongly trusted.
- */
-async function copyIndex(place: Place, scratch: Scratch): Promise<void> {
-  if (place.repository === undefined) return
-  const original = await stat(place.repository.index).catch(() => undefined)
-  if (original === undefined) return // an empty repository has none
-  await copyFile(place.repository.index, scratch.index)
-  const seconds = Math.floor(original.mtimeMs / 1_000)
-  await utimes(scratch.index, seconds, seconds)
-}
-
-async function refuseUnmerged(place: Place, run: Run): Promise<void> {
-  const paths = new Set(splitNul((await run(['ls-files', '-u', '-z'])).stdout).map((line) => line.split('\t')[1] ?? ''))
-  if (paths.size === 0) return
-  const some = [...paths].slice(0, 3).map(textOf).join(', ')
-  throw new RclaudeError(
-    'conflict',
-    `${place.root} has ${paths.size} unresolved merge conflict${paths.size === 1 ? '' : 's'} (${some}${paths.size > 3 ? ', ...' : ''}); resolve and git add them, or git merge --abort, then try again`,
-  )
-}
-
-/** Files that git does not track, named by `include`; `exclude` has the last word. */
-async function includedPaths({ include, exclude }: Selection, run: Run): Promise<string[]> {
-  if (include.length === 0) return []
-  const { stdout } = await run(['ls-files', '-o', '-z', '--', ...matching(include), ...except(exclude)])
-  return splitNul(stdout).filter((path) => !path.endsWith('/'))
-}
+const pointersLeft = (count: number): string =>
+  `${count} git-lfs file${count === 1 ? ' is a pointer here and stays one' : 's are pointers here and stay pointers'}: git lfs pull brings the content`
 
 async function addIgnored(run: Run, paths: readonly string[]): Promise<void> {
   if (paths.length === 0) return
@@ -119,6 +87,7 @@ async function notCaptured(place: Place, paths: readonly string[], run: Run): Pr
 /**
  * What is committed and matches `exclude` goes along as it is in HEAD: history holds it anyway. Only the user's changes to it
  * stay behind, and for that the index, which may hold some that are staged, gets back what HEAD has.
+ * @returns their paths
  */
 async function keepCommitted(place: Place, { exclude }: Selection, run: Run): Promise<string[]> {
   if (exclude.length === 0) return []
@@ -133,12 +102,14 @@ async function keepCommitted(place: Place, { exclude }: Selection, run: Run): Pr
     restored += `${mode} ${id}\t${staged[at + 1]}\0`
   }
   if (restored !== '') await run(['update-index', '-z', '--index-info'], bytesOf(restored))
-  const left = splitNul((await run(['ls-files', '-z', '--', ...matching(exclude)])).stdout)
-  const [first] = left
+  return splitNul((await run(['ls-files', '-z', '--', ...matching(exclude)])).stdout)
+}
+
+function keptWarning(kept: readonly string[]): string[] {
+  const [first] = kept
   if (first === undefined) return []
-  return [
-    `${textOf(first)}${left.length > 1 ? ` and ${left.length - 1} more match` : ' matches'} --exclude and ${left.length > 1 ? 'are' : 'is'} committed: sent as in HEAD, without your changes`,
-  ]
+  const [more, are] = kept.length > 1 ? [` and ${kept.length - 1} more match`, 'are'] : [' matches', 'is']
+  return [`${textOf(first)}${more} --exclude and ${are} committed: sent as in HEAD, without your changes`]
 }
 
 async function addAll(run: Run, nested: readonly string[], { exclude }: Selection): Promise<void> {

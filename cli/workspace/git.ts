@@ -10,6 +10,7 @@
  * environment are dropped unless they are on a short list: rclaude may itself be started by a hook.
  */
 import { spawn } from 'node:child_process'
+import { Readable } from 'node:stream'
 import { RclaudeError } from '../../protocol/errors.ts'
 
 /** More output than this of one git command is a fault, not something to hold in memory. */
@@ -47,7 +48,7 @@ export interface GitOptions {
   env?: Record<string, string>
   /** Given through the environment, so that no token shows in argv. */
   config?: GitConfig
-  input?: Uint8Array
+  input?: Uint8Array | Readable
   /** Exit codes that are an answer rather than a failure. */
   answers?: readonly number[]
   onStderr?: (text: string) => void
@@ -84,7 +85,8 @@ export async function git(args: readonly string[], options: GitOptions): Promise
     stderr = (stderr + text).slice(-MAX_STDERR_BYTES)
   })
   child.stdin.on('error', () => {}) // git may end without reading all of it; its exit code says what happened
-  child.stdin.end(options.input)
+  if (options.input instanceof Readable) options.input.on('error', () => child.kill()).pipe(child.stdin)
+  else child.stdin.end(options.input)
   const code = await new Promise<number>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (exitCode) => resolve(exitCode ?? 128))

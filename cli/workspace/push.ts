@@ -13,7 +13,7 @@ export interface PushOptions {
 }
 
 /**
- * The base goes first and by itself: git 2.39's receive-pack forgets all refs but one of a push that brings a new shallow
+ * The base goes first and by itself, then the parts: git 2.39's receive-pack forgets all refs but one of a push that brings a new shallow
  * boundary. The snapshot, whose arrival lets the task start, then finds everything but the user's changes there.
  * @throws {RclaudeError} with the gateway's reason when it refuses
  */
@@ -23,6 +23,7 @@ export async function pushSnapshot(
   options: PushOptions = {},
 ): Promise<void> {
   if (snapshot.base !== undefined) await push(`${snapshot.base}:${REFS.base}`, snapshot, remote, options)
+  if (snapshot.parts !== undefined) await push(`${snapshot.parts}:${REFS.parts}`, snapshot, remote, options)
   await push(`${snapshot.commit}:${REFS.snapshot}`, snapshot, remote, options)
 }
 
@@ -31,7 +32,8 @@ async function push(refspec: string, snapshot: Snapshot, remote: GatewayRemote, 
     mode: 'own',
     cwd: snapshot.scratch.directory,
     env: { GIT_DIR: snapshot.scratch.gitDir, ...NO_EXEMPTIONS },
-    config: await remoteConfig(remote, snapshot.scratch.directory),
+    // The parts hold the same trees at other paths; git's quicker search compares path by path and would send them twice.
+    config: [...(await remoteConfig(remote, snapshot.scratch.directory)), ['pack.useSparse', 'false']],
     answers: [1, 128],
     onStderr: progressParser((progress) => options.onProgress?.(progress)),
     signal: options.signal,

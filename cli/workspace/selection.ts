@@ -11,6 +11,17 @@ export interface Selection {
 
 export const EVERYTHING: Selection = { exclude: [], include: [] }
 
+/** The same, seen from a submodule at `path`: patterns that lead into it go on there, those without a place count everywhere. */
+export function selectionWithin({ exclude, include }: Selection, path: string): Selection {
+  const within = (patterns: readonly string[]) =>
+    patterns.flatMap((pattern) => {
+      const glob = anchored(pattern)
+      if (glob.startsWith('**/')) return [pattern]
+      return glob.startsWith(`${path}/`) ? [`/${glob.slice(path.length + 1)}`] : []
+    })
+  return { exclude: within(exclude), include: within(include) }
+}
+
 /** As pathspecs that match what a line of .gitignore would: the thing itself and, when it is a folder, all in it. */
 export const matching = (patterns: readonly string[]): string[] => pathspecs(patterns.map(anchored), 'top,glob')
 

@@ -1,8 +1,9 @@
 /**
  * The snapshot: one commit that is the user's working tree as it stands.
  *
- * locate the work tree -> open a scratch repository that borrows its objects -> cut history at a bounded depth -> capture the
- * tree through a copied index -> it is HEAD itself when nothing differs, else a new commit on top of HEAD.
+ * locate the work tree -> open a scratch repository that borrows its objects -> cut history at a bounded depth -> show what would
+ * be sent -> capture the tree through a copied index, and that of each submodule -> it is HEAD itself when nothing differs,
+ * else a new commit on top of HEAD.
  * The scratch repository then holds what `push.ts` sends; disposing of the snapshot removes it.
  */
 import { createHash } from 'node:crypto'
@@ -10,12 +11,15 @@ import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { captureTree } from './capture.ts'
+import { commitTree, treeOf } from './commits.ts'
 import { git } from './git.ts'
 import { DEFAULT_DEPTH, historyBoundary } from './history.ts'
+import { refuseMissingObjects } from './partial.ts'
+import { commitParts } from './parts.ts'
 import { locate, type ObjectFormat, type Place } from './place.ts'
 import { openScratch, type Scratch } from './scratch.ts'
 import { EVERYTHING, type Selection } from './selection.ts'
+import { captureAll, findRepositories } from './submodules.ts'
 import { type Survey, survey } from './survey.ts'
 
 export interface SnapshotOptions {
@@ -24,8 +28,8 @@ export interface SnapshotOptions {
   selection?: Selection
   /** Shown what would be sent before anything is read or copied; it throws to stop that. */
   look?: (survey: Survey) => Promise<void>
-  /** A commit of the project that the gateway has, which `look` need not count again. */
-  sentBefore?: (project: string) => Promise<string | undefined>
+  /** Commits of the project that the gateway has, which `look` need not count again. */
+  sentBefore?: (project: string) => Promise<readonly string[] | undefined>
   now?: () => Date
   signal?: AbortSignal | undefined
 }
@@ -39,6 +43,10 @@ export interface Snapshot extends AsyncDisposable {
   commit: string
   /** The user's HEAD, when there is one. */
   base: string | undefined
+  /** The same of all repositories, submodules included. */
+  heads: string[]
+  /** What the tree cannot say: submodules and the like; see protocol/parts.ts. */
+  parts: string | undefined
   /** The working tree differs from HEAD (or there is no HEAD). */
   dirty: boolean
   /** Same for every snapshot of this project: what was sent for one need not be sent again for the next. */
@@ -54,31 +62,38 @@ export async function takeSnapshot(folder: string, options: SnapshotOptions = {}
   const place = await locate(folder, signal)
   const scratch = await openScratch(place, signal)
   try {
-    // The history of a partial clone is not here: its newest commit is sent alone.
-    const depth = place.repository?.partial === true ? 1 : (options.depth ?? DEFAULT_DEPTH)
-    const boundary = await historyBoundary(place, depth, signal)
-    await writeFile(join(scratch.gitDir, 'shallow'), boundary.map((id) => `${id}\n`).join(''))
-    const project = await projectOf(place, depth)
     const { selection = EVERYTHING, look } = options
-    const lookAt = async (untracked: readonly string[]) => {
+    const found = await findRepositories(place, scratch, { selection, signal })
+    for (const one of found) await refuseMissingObjects(one.place, signal)
+    // The history of a partial clone is not here: its newest commit is sent alone.
+    const depthOf = (one: Place) => (one.repository?.partial === true ? 1 : (options.depth ?? DEFAULT_DEPTH))
+    const boundary = new Set<string>()
+    for (const one of found)
+      for (const id of await historyBoundary(one.place, depthOf(one.place), signal)) boundary.add(id)
+    const cutHistory = () => writeFile(join(scratch.gitDir, 'shallow'), [...boundary].map((id) => `${id}\n`).join(''))
+    await cutHistory()
+    const project = await projectOf(place, depthOf(place))
+    if (look !== undefined) {
       const sent = await options.sentBefore?.(project)
-      await look?.(await survey({ place, scratch, project, untracked, selection, sent, signal }))
+      await look(await survey({ repositories: found, project, selection, sent, signal }))
     }
-    const { tree, warnings } = await captureTree(place, scratch, {
-      selection,
-      signal,
-      ...(look !== undefined && { look: lookAt }),
-    })
+    const { tree, repositories, warnings } = await captureAll(place, scratch, { selection, signal })
+    await cutHistory() // where submodules end for the user was noted there meanwhile
     const base = place.repository?.head
+    const at = options.now?.() ?? new Date()
     const unchanged = base !== undefined && (await treeOf(base, scratch)) === tree
-    const commit = unchanged ? base : await commitTree(tree, base, scratch, options.now?.() ?? new Date())
+    const parts = await commitParts(repositories, at, signal)
+    const parents = [base, parts?.commit].filter((id) => id !== undefined)
+    const commit = unchanged ? base : await commitTree(tree, parents, scratch, at)
     return {
       root: place.root,
       repository: place.repository !== undefined,
       objectFormat: place.objectFormat,
       commit,
       base,
-      dirty: !unchanged,
+      heads: found.flatMap((one) => one.place.repository?.head ?? []),
+      parts: parts?.commit,
+      dirty: !unchanged && (parts?.dirty ?? true),
       project,
       warnings,
       scratch,
@@ -88,37 +103,6 @@ export async function takeSnapshot(folder: string, options: SnapshotOptions = {}
     await scratch[Symbol.asyncDispose]()
     throw error
   }
-}
-
-/** The commits that only say "this tree" carry no one's name. */
-export function commitTree(tree: string, parent: string | undefined, scratch: Scratch, at: Date): Promise<string> {
-  const who = { NAME: 'rclaude', EMAIL: 'rclaude@localhost', DATE: `@${Math.floor(at.getTime() / 1_000)} +0000` }
-  const env = Object.fromEntries(
-    Object.entries(who).flatMap(([key, value]) => [
-      [`GIT_AUTHOR_${key}`, value],
-      [`GIT_COMMITTER_${key}`, value],
-    ]),
-  )
-  const args = [
-    'commit-tree',
-    '-m',
-    'Snapshot of the working tree',
-    ...(parent === undefined ? [] : ['-p', parent]),
-    tree,
-  ]
-  return inScratch(args, scratch, env)
-}
-
-export const treeOf = (commit: string, scratch: Scratch): Promise<string> =>
-  inScratch(['rev-parse', '--verify', `${commit}^{tree}`], scratch)
-
-async function inScratch(args: string[], scratch: Scratch, env: Record<string, string> = {}): Promise<string> {
-  const { stdout } = await git(args, {
-    mode: 'own',
-    cwd: scratch.directory,
-    env: { GIT_DIR: scratch.gitDir, ...env },
-  })
-  return stdout.trim()
 }
 
 /**

@@ -5,10 +5,12 @@
 import type { Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { bytesOf, git, splitNul, textOf } from './git.ts'
+import { lfsFiles } from './lfs.ts'
 import type { Place } from './place.ts'
-import type { Scratch } from './scratch.ts'
 import { type SecretFile, secretFiles } from './secret-files.ts'
-import { except, type Selection } from './selection.ts'
+import { except, type Selection, selectionWithin } from './selection.ts'
+import type { Repository } from './submodules.ts'
+import { copyIndex, type Run, refuseUnmerged, untrackedIn, workTreeGit } from './work-tree.ts'
 
 export interface SurveyedFile {
   path: string
@@ -23,7 +25,7 @@ export interface Survey {
   files: number
   /** Committed objects that were not sent before, as git stores them. */
   historyBytes: number
-  /** Tracked files that differ from HEAD. */
+  /** Tracked files that differ from HEAD, and those of git-lfs whose content is here. */
   changed: SurveyedFile[]
   /** Neither tracked nor ignored, and those that `include` names. */
   untracked: SurveyedFile[]
@@ -36,66 +38,89 @@ export const surveyedBytes = ({ historyBytes, changed, untracked }: Survey): num
   [...changed, ...untracked].reduce((sum, { bytes }) => sum + bytes, historyBytes)
 
 export interface SurveyInput {
-  place: Place
-  scratch: Scratch
+  /** The superproject first. */
+  repositories: readonly [Repository, ...Repository[]]
   project: string
-  /** As byte strings. */
-  untracked: readonly string[]
   selection: Selection
-  /** A commit of this project that the gateway got before. */
-  sent?: string | undefined
+  /** Commits of this project that the gateway got before. */
+  sent?: readonly string[] | undefined
   signal?: AbortSignal | undefined
 }
 
-export async function survey(input: SurveyInput): Promise<Survey> {
-  const { place, untracked, project } = input
-  const [tracked, changed, historyBytes, secrets] = await Promise.all([
-    list(input, ['ls-files', '-z']),
-    changedPaths(input),
-    historySize(input),
-    secretFiles(place.root, untracked),
-  ])
-  return {
-    root: place.root,
+/** @throws {RclaudeError} `conflict` in the middle of a merge */
+export async function survey({ repositories, project, selection, sent = [], signal }: SurveyInput): Promise<Survey> {
+  const [top] = repositories
+  const whole: Survey = {
+    root: top.place.root,
     project,
-    files: new Set(tracked).size + untracked.length,
-    historyBytes,
-    changed: await sizes(place.root, changed),
+    files: 0,
+    historyBytes: 0,
+    changed: [],
+    untracked: [],
+    secrets: [],
+  }
+  for (const repository of repositories) {
+    const { path } = repository
+    const part = await surveyOne(repository, path === '' ? selection : selectionWithin(selection, path), signal)
+    const placed = <File extends { path: string }>(files: readonly File[]): File[] =>
+      path === '' ? [...files] : files.map((file) => ({ ...file, path: `${path}/${file.path}` }))
+    whole.files += part.files
+    whole.changed.push(...placed(part.changed))
+    whole.untracked.push(...placed(part.untracked))
+    whole.secrets.push(...placed(part.secrets))
+  }
+  whole.historyBytes = await historySize(repositories, sent, signal)
+  return whole
+}
+
+type Part = Pick<Survey, 'files' | 'changed' | 'untracked' | 'secrets'>
+
+async function surveyOne({ place, scratch }: Repository, selection: Selection, signal?: AbortSignal): Promise<Part> {
+  const run = workTreeGit(place, scratch, signal)
+  await copyIndex(place, scratch)
+  await refuseUnmerged(place, run)
+  const { found, included } = await untrackedIn(selection, run)
+  const untracked = [...new Set([...found, ...included])]
+  const tracked = new Set(splitNul((await run(['ls-files', '-z'])).stdout))
+  // What git-lfs keeps travels as what it is here, where HEAD has a pointer.
+  const changed = new Set([...(await changedPaths(place, selection, run)), ...(await lfsFiles(place.root, run)).real])
+  return {
+    files: tracked.size + untracked.length,
+    changed: await sizes(place.root, [...changed]),
     untracked: await sizes(place.root, untracked),
-    secrets,
+    secrets: await secretFiles(place.root, untracked),
   }
 }
 
-function changedPaths(input: SurveyInput): Promise<string[]> {
-  const head = input.place.repository?.head
-  const paths = ['--', '.', ...except(input.selection.exclude)]
-  if (head === undefined) return list(input, ['ls-files', '-z', ...paths])
-  return list(input, [
-    'diff',
-    '--name-only',
-    '--no-renames',
-    '--no-ext-diff',
-    '--ignore-submodules',
-    '-z',
-    head,
-    ...paths,
-  ])
+async function changedPaths({ repository }: Place, { exclude }: Selection, run: Run): Promise<string[]> {
+  const paths = ['--', '.', ...except(exclude)]
+  const args =
+    repository?.head === undefined
+      ? ['ls-files', '-z', ...paths]
+      : [
+          ...['diff', '--name-only', '--no-renames', '--no-ext-diff', '--ignore-submodules', '-z'],
+          repository.head,
+          ...paths,
+        ]
+  // As the user's own git sees it: with git-lfs off, each of its files would count as changed.
+  return splitNul((await run(args, undefined, undefined, [])).stdout)
 }
 
-async function list({ place, scratch, signal }: SurveyInput, args: string[]): Promise<string[]> {
-  const { stdout } = await git(args, { mode: 'user', cwd: place.root, env: scratch.workEnv, signal })
-  return splitNul(stdout)
-}
-
-/** What the bounded history weighs in the user's object store; objects that are missing there cannot be sent either. */
-async function historySize({ place, scratch, sent, signal }: SurveyInput): Promise<number> {
-  const head = place.repository?.head
-  if (head === undefined) return 0
+/** What the bounded history weighs in the user's object stores; objects that are missing there cannot be sent either. */
+async function historySize(
+  repositories: readonly [Repository, ...Repository[]],
+  sent: readonly string[],
+  signal?: AbortSignal,
+): Promise<number> {
+  const heads = repositories.flatMap(({ place }) => place.repository?.head ?? [])
+  if (heads.length === 0) return 0
+  const { scratch } = repositories[0]
   const own = { mode: 'own', cwd: scratch.directory, env: { GIT_DIR: scratch.gitDir }, signal } as const
   const isHere = async (commit: string) =>
     (await git(['cat-file', '-e', `${commit}^{commit}`], { ...own, answers: [1, 128] })).code === 0
-  const known = sent !== undefined && (await isHere(sent)) ? [`^${sent}`] : []
-  const args = ['rev-list', '--objects', '--disk-usage', '--missing=allow-any', head, ...known]
+  const known: string[] = []
+  for (const commit of sent) if (await isHere(commit)) known.push(`^${commit}`)
+  const args = ['rev-list', '--objects', '--disk-usage', '--missing=allow-any', ...heads, ...known]
   const { stdout, code } = await git(args, { ...own, answers: [128, 129] })
   return code === 0 ? Number(stdout.trim()) : 0 // older than git 2.31: cannot tell
 }

@@ -16,7 +16,7 @@ export const resultHandlers: Pick<Handlers, 'patch' | 'transcript'> = {
     const to = query.of === undefined ? (refs.result ?? refs.checkpoint) : refs[query.of]
     if (refs.snapshot === undefined || to === undefined)
       throw new RclaudeError('not_found', `task ${task.id} has saved no ${query.of ?? 'result or checkpoint'} yet`)
-    const patch = await deps.workspaces.diff(task.id, { from: refs.snapshot, to })
+    const patch = await deps.workspaces.diff(task.id, { from: refs.snapshot, to, submodule: query.submodule })
     return sendStream(c, patch, { 'content-type': 'text/x-diff; charset=utf-8', etag: `"${to}"` })
   },
   transcript(call) {

@@ -104,6 +104,7 @@ async function workspaceOf(context: TaskContext, task: Task): Promise<RunWorkspa
       snapshot,
       checkout: isFirst ? snapshot : (refs.result ?? refs.checkpoint ?? snapshot),
       session: !isFirst && refs.session !== undefined,
+      ...(refs.parts !== undefined && { parts: refs.parts }),
     }
   }
   if (source.kind === 'repo') return { kind: 'repo', url: source.url, ref: source.ref }

@@ -58,7 +58,7 @@ export async function retryTask(context: TaskContext, old: Task, secrets: Secret
   if (old.spec.workspace.kind !== 'none') {
     await context.workspaces.create(id, repositoryOptions(old.spec, owner))
     if (old.spec.workspace.kind === 'snapshot') {
-      await context.workspaces.copyFrom(id, old.id, [REFS.snapshot, REFS.base])
+      await context.workspaces.copyFrom(id, old.id, [REFS.snapshot, REFS.base, REFS.parts])
       await context.workspaces.seal(id)
     }
   }

@@ -51,6 +51,8 @@ export class Cache {
     from: string,
     refs: readonly string[],
     objectFormat: ObjectFormat,
+    /** Commits that `refs` reach and the next push is to hear of, each by a name that stays. */
+    inner: ReadonlyMap<string, string> = new Map(),
     signal?: AbortSignal,
   ): Promise<void> {
     await this.#queues.run(path, async () => {
@@ -61,6 +63,8 @@ export class Cache {
         signal,
       })
       await this.#keepTips(path)
+      const updates = [...inner].map(([ref, id]) => `update ${ref} ${id}\n`).join('')
+      if (updates !== '') await git(['update-ref', '--stdin'], { repository: path, input: Buffer.from(updates) })
       if ((await diskBytes(path)) > this.#options.maxBytes && !(await this.#isBorrowed(path)))
         await rm(path, { recursive: true, force: true })
     })

@@ -21,7 +21,14 @@ export async function diffStat(repository: string, from: string, to: string, sig
 }
 
 /** What `git apply` takes. Destroying the stream ends git; a failure of git errors the stream. */
-export function diffPatch(repository: string, from: string, to: string, signal?: AbortSignal): Readable {
+export function diffPatch(
+  repository: string,
+  from: string,
+  to: string,
+  signal?: AbortSignal,
+  pathspecs: readonly string[] = [],
+  options: readonly string[] = [],
+): Readable {
   const args = [
     'diff-tree',
     '-r',
@@ -31,8 +38,11 @@ export function diffPatch(repository: string, from: string, to: string, signal?:
     '--src-prefix=a/',
     '--dst-prefix=b/',
     ...PLAIN,
+    ...options,
     from,
     to,
+    '--',
+    ...pathspecs,
   ]
   const running = startGit(args, { repository, signal })
   running.child.stdin.end()

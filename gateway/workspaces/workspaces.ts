@@ -14,11 +14,13 @@ import type { Readable } from 'node:stream'
 import { z } from 'zod'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { TaskId } from '../../protocol/ids.ts'
+import type { Parts } from '../../protocol/parts.ts'
 import { REFS } from '../../protocol/run.ts'
 import { importBundle } from './bundle.ts'
 import { Cache } from './cache.ts'
-import { type DiffStat, diffPatch, diffStat } from './diff.ts'
+import { type DiffStat, diffStat } from './diff.ts'
 import { git } from './git.ts'
+import { cacheRefs, diffEach, diffOne, readPartsOf } from './parts.ts'
 import { Queues } from './queue.ts'
 import {
   borrow,
@@ -61,6 +63,7 @@ export interface CreateWorkspace {
 export interface WorkspaceRefs {
   snapshot?: string
   base?: string
+  parts?: string
   checkpoint?: string
   session?: string
   result?: string
@@ -129,7 +132,7 @@ export class Workspaces {
     const repository = await this.#existing(taskId)
     if (caller === 'reader') return { repository, allow: { read: true, writeRefs: [] } }
     if (caller === 'owner') {
-      const writeRefs = (await this.#isSealed(repository)) ? [] : [REFS.snapshot, REFS.base]
+      const writeRefs = (await this.#isSealed(repository)) ? [] : [REFS.snapshot, REFS.base, REFS.parts]
       return { repository, allow: { read: true, writeRefs } }
     }
     if ((await borrowsFrom(repository)) !== undefined)
@@ -186,19 +189,20 @@ export class Workspaces {
         )
       const sealed = { snapshot, ...(base !== undefined && { base }) }
       if (await this.#isSealed(repository)) return sealed
+      const parts = await readPartsOf(repository)
       if ((await borrowsFrom(repository)) !== undefined) await makeSelfContained(repository, signal)
       else await checkConnected(repository, signal)
       await writeFile(join(repository, 'sealed'), '')
-      await this.#feedCache(repository, base === undefined ? [REFS.snapshot] : [REFS.snapshot, REFS.base])
+      await this.#feedCache(repository, base === undefined ? [REFS.snapshot] : [REFS.snapshot, REFS.base], parts)
       return sealed
     })
   }
 
   /** A cache that could not be fed costs the next task time, and this one nothing. */
-  async #feedCache(repository: string, refs: readonly string[]): Promise<void> {
+  async #feedCache(repository: string, refs: readonly string[], parts?: Parts): Promise<void> {
     try {
       const { cache, objectFormat } = await this.#meta(repository)
-      if (cache !== undefined) await this.#cache.feed(cache, repository, refs, objectFormat)
+      if (cache !== undefined) await this.#cache.feed(cache, repository, refs, objectFormat, cacheRefs(parts))
     } catch (error) {
       this.#options.warn('the cache of a project could not be extended', error)
     }
@@ -224,10 +228,25 @@ export class Workspaces {
     })
   }
 
-  /** A patch that `git apply` takes, as a stream. */
-  async diff(taskId: TaskId, range: { from: string; to: string }, signal?: AbortSignal): Promise<Readable> {
-    const { repository, from, to } = await this.#range(taskId, range)
-    return diffPatch(repository, from, to, signal)
+  /**
+   * A patch that `git apply` takes, as a stream: of all repositories, or of one with paths of its own (`.` is the
+   * superproject, else a submodule's path).
+   */
+  async diff(
+    taskId: TaskId,
+    range: { from: string; to: string; submodule?: string | undefined },
+    signal?: AbortSignal,
+  ): Promise<Readable> {
+    const found = await this.#range(taskId, range)
+    const submodules = (await readPartsOf(found.repository))?.submodules ?? []
+    if (range.submodule === undefined) return diffEach(found, submodules, signal)
+    const path = range.submodule === '.' ? '' : range.submodule.replace(/\/+$/, '')
+    if (path !== '' && !submodules.some((submodule) => submodule.path === path))
+      throw new RclaudeError(
+        'not_found',
+        `task ${taskId} has no submodule ${path}; ${submodules.length === 0 ? 'it has none' : `it has ${submodules.map((submodule) => submodule.path).join(', ')}`}`,
+      )
+    return diffOne(found, path, submodules, signal)
   }
 
   async diffStat(taskId: TaskId, range: { from: string; to: string }, signal?: AbortSignal): Promise<DiffStat> {

@@ -27,7 +27,11 @@ export const resultRoutes = {
     path: '/v1/tasks/:taskId/patch',
     access: 'viewer',
     summary: 'The difference between the snapshot and the result (or, before there is one, the newest checkpoint).',
-    query: z.object({ of: z.enum(['result', 'checkpoint']).optional() }),
+    query: z.object({
+      of: z.enum(['result', 'checkpoint']).optional(),
+      /** Only this submodule's, with paths as it sees them; `.` is the superproject alone. */
+      submodule: z.string().min(1).max(4_096).optional(),
+    }),
     rawResponse: ['text/x-diff'],
   }),
   transcript: defineRoute({

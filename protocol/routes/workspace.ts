@@ -41,7 +41,7 @@ export const workspaceRoutes = {
     access: 'member',
     ownerOnly: true,
     audit: 'workspace.push',
-    summary: 'git push of refs/heads/snapshot and refs/heads/base, until the task starts.',
+    summary: 'git push of refs/heads/snapshot, base and parts, until the task starts.',
     rawBody: ['application/x-git-receive-pack-request'],
     rawResponse: ['application/x-git-receive-pack-result'],
   }),

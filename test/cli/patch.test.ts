@@ -50,3 +50,20 @@ test("files and counts of a patch are git's own", () => {
   expect(expected.length).toBe(8)
   expect(lines.files).toEqual(expected)
 })
+
+test('files of submodules say which, as a patch of several repositories names them', () => {
+  const lines = new PatchLines()
+  const patch = [
+    'diff --git a/x b/x',
+    'Submodule libs/ü a:',
+    'diff --git a/libs/ü a/y b/libs/ü a/y',
+    '@@ -0,0 +1 @@',
+    '+Submodule z:',
+  ]
+  for (const line of [...patch, 'diff --git a/libs/ü a/z b/libs/ü a/z']) lines.take(line)
+  expect(lines.files.map(({ path, submodule }) => [path, submodule])).toEqual([
+    ['x', undefined],
+    ['libs/ü a/y', 'libs/ü a'],
+    ['libs/ü a/z', 'libs/ü a'],
+  ])
+})

@@ -13,7 +13,7 @@ import {
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { applyTask } from '../../../cli/workspace/apply.ts'
-import { pullTask } from '../../../cli/workspace/fetch.ts'
+import { pullTask } from '../../../cli/workspace/pull.ts'
 import { pushSnapshot } from '../../../cli/workspace/push.ts'
 import { takeSnapshot } from '../../../cli/workspace/snapshot.ts'
 import { REFS } from '../../../protocol/run.ts'

@@ -17,7 +17,7 @@ async function snapshotOf(path: string, selection: Partial<Selection> = {}, sent
   let survey: Survey | undefined
   await using snapshot = await takeSnapshot(path, {
     selection: { include: [], exclude: [], ...selection },
-    sentBefore: async () => sent,
+    sentBefore: async () => (sent === undefined ? undefined : [sent]),
     look: async (seen) => {
       survey = seen
     },

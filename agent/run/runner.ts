@@ -1,7 +1,7 @@
 /** The task's work as the gateway directs it: takes turns one after another, tells how it stands, stops on demand. */
 import { RclaudeError } from '../../protocol/errors.ts'
 import { type EventBody, NO_USAGE, type RunResult } from '../../protocol/event.ts'
-import type { RunSpec, RunStatus } from '../../protocol/run.ts'
+import type { RunSpec, RunStatus, RunWorkspace } from '../../protocol/run.ts'
 import type { Adapter } from '../adapters/adapter.ts'
 import type { EventLog } from '../events/log.ts'
 import type { WorkUser } from '../processes/child.ts'
@@ -11,6 +11,9 @@ import { MaskedEvents } from './masked-events.ts'
 import { createFinder, type Mask, maskWith } from './masking.ts'
 import { Stop, type StopCause } from './stop.ts'
 import { runTurn } from './turn.ts'
+
+/** What the credential of the clone is called beside the task's own secrets; no variable has such a name. */
+const REPO_TOKEN = 'the token of --repo'
 
 export interface RunnerOptions {
   log: EventLog
@@ -55,12 +58,14 @@ export class Runner {
     if (this.#spec !== undefined && spec.turn <= this.#spec.turn) return
     if (this.#phase === 'working') throw new RclaudeError('conflict', `turn ${this.#spec?.turn} is still working`)
     // A live placement keeps the secrets it was given; a later turn may add to them.
-    this.#spec = { ...spec, secrets: { ...this.#spec?.secrets, ...spec.secrets } }
+    const whole = { ...spec, secrets: { ...this.#spec?.secrets, ...spec.secrets } }
+    // What stays is without the credential of the clone, which is for this turn's workspace alone.
+    this.#spec = { ...whole, workspace: withoutCredential(spec.workspace) }
     this.#phase = 'working'
     this.#result = undefined
     this.#stop = new Stop()
     this.#options.onBegin(spec)
-    this.#work = this.#run(this.#spec, this.#stop)
+    this.#work = this.#run(whole, this.#stop)
   }
 
   /** The turn ends as soon as it can, with what it has. */
@@ -76,7 +81,7 @@ export class Runner {
   /** Whatever happens, the turn ends with a result, which the log and `status` both tell. */
   async #run(spec: RunSpec, stop: Stop): Promise<void> {
     const { log } = this.#options
-    const finder = createFinder(spec.secrets)
+    const finder = createFinder(hiddenOf(spec))
     const mask = maskWith(finder)
     const masked = new MaskedEvents(finder)
     const emit = async (event: EventBody) => {
@@ -116,6 +121,18 @@ export class Runner {
       saveArtifacts: this.#options.saveArtifacts,
     })
   }
+}
+
+function withoutCredential(workspace: RunWorkspace): RunWorkspace {
+  if (workspace.kind !== 'repo') return workspace
+  const { credential: _, ...rest } = workspace
+  return rest
+}
+
+/** All that must not be seen, by name. */
+function hiddenOf({ secrets, workspace }: RunSpec): Record<string, string> {
+  const credential = workspace.kind === 'repo' ? workspace.credential : undefined
+  return { ...secrets, ...(credential && { [REPO_TOKEN]: credential.token }) }
 }
 
 const internalFault = (error: unknown, durationMs: number): RunResult => ({

@@ -12,19 +12,16 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { RclaudeError } from '../../protocol/errors.ts'
 import { REFS, type RunWorkspace } from '../../protocol/run.ts'
 import type { WorkUser } from '../processes/child.ts'
 import { captureWork } from './capture.ts'
-import type { Transport } from './git.ts'
+import { cloneInto } from './clone.ts'
 import { type GitBridge, openGitBridge } from './git-bridge.ts'
-import { type ObjectFormat, Repositories } from './repositories.ts'
+import { FETCH, type ObjectFormat, Repositories } from './repositories.ts'
 import { captureSession, type SessionFiles, writeSession } from './session.ts'
 
 export type { SessionFiles } from './session.ts'
 
-/** Commits of history of a repository that the agent clones. */
-export const CLONE_DEPTH = 50
 const MAX_SUBJECT = 200
 /** Names in daemon.git of what was fetched. */
 const LOCAL = {
@@ -159,18 +156,7 @@ export class Workspace {
   }
 
   async #clone(spec: Extract<RunWorkspace, { kind: 'repo' }>, signal?: AbortSignal): Promise<void> {
-    const from = spec.ref ?? 'HEAD'
-    const transports: Transport[] = ['http', 'https', 'file']
-    const options = { transports, answers: [1, 128], signal }
-    const cloned = await this.#repositories.daemon(
-      [...FETCH, `--depth=${CLONE_DEPTH}`, spec.url, `+${from}:${LOCAL.snapshot}`],
-      options,
-    )
-    if (cloned.code !== 0)
-      throw new RclaudeError(
-        'unavailable',
-        `${from} of ${spec.url} could not be cloned: ${cloned.stderr.trim().split('\n').slice(-3).join('; ')}`,
-      )
+    await cloneInto(this.#repositories, LOCAL.snapshot, spec, signal)
     // An annotated tag is peeled: from here on it is a commit.
     await this.#repositories.daemon(['update-ref', LOCAL.snapshot, await this.#id(`${LOCAL.snapshot}^{commit}`)])
     await this.#repositories.daemon(['update-ref', LOCAL.checkout, await this.#id(LOCAL.snapshot)])
@@ -271,8 +257,6 @@ export class Workspace {
     return await mine
   }
 }
-
-const FETCH = ['fetch', '-q', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--no-auto-maintenance']
 
 const bound = (repositories: Repositories) => ({
   inWork: repositories.inWork.bind(repositories),

@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
+import { DEFAULT_REPO_USER } from '../../protocol/clone.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { routes } from '../../protocol/routes.ts'
 import type { CreateTaskInput, Task } from '../../protocol/task.ts'
@@ -15,6 +16,7 @@ import { act, amount, collect, duration, type Invocation, newCommand, wholeNumbe
 import { isUnsandboxed, requireConsent } from '../consent.ts'
 import { requireModelAccess } from '../credentials.ts'
 import { readAll } from '../prompt.ts'
+import { checkRepoOptions, repoCredential, repoRequest } from '../repo-credential.ts'
 import { openView, type RunView } from '../run-view.ts'
 import { AGENTS, PERMISSION_MODES, type RunOptions, readWork, taskRequest } from '../task-request.ts'
 import { parseSecrets } from '../variables.ts'
@@ -34,6 +36,7 @@ export function define(world: World): Command {
     'git diff | rclaude run - --no-workspace',
     'rclaude run --detach --label nightly "update the dependencies"',
     'rclaude run -- npm test',
+    'rclaude run --repo https://github.com/me/private.git --repo-token GITHUB_TOKEN "fix the build"',
   ])
     .argument('[prompt]', 'what to do; - reads it from standard input')
     .usage('[options] [prompt] [-- command...]')
@@ -55,8 +58,11 @@ export function define(world: World): Command {
     .option('--no-workspace', 'start in an empty folder')
     .option('--repo <url>', 'clone this instead of sending your working tree')
     .option('--ref <ref>', 'branch, tag or commit of --repo')
+    .option('--repo-token <name>', 'token for a private --repo, given as --secret is; only the clone gets it')
+    .option('--repo-user <user>', `whose token it is (default: ${DEFAULT_REPO_USER})`)
+    .option('--repo-credentials', 'take what your own git has for --repo')
     .option('--launcher <name>', 'where it runs')
-    .option('--depth <n>', 'commits of history to send', wholeNumber)
+    .option('--depth <n>', 'commits of history to send, or to clone', wholeNumber)
     .option('-C, --directory <dir>', 'send this folder instead of the present one')
     .option('--unsandboxed', 'agree, for this call, that the task runs unsandboxed on this machine')
     .action(act(world, run))
@@ -64,10 +70,12 @@ export function define(world: World): Command {
 
 async function run(invocation: Invocation, prompt: string | undefined, options: RunOptions): Promise<number> {
   const { world, globals } = invocation
-  checkSources(options)
+  checkRepoOptions(options)
   const stdin = onceOnly(() => readAll(world.stdin))
   const work = await readWork(prompt, options, world.afterDashes, stdin)
-  const secrets = await parseSecrets(options.secret ?? [], { env: world.env, readStdin: stdin })
+  const sources = { env: world.env, readStdin: stdin }
+  const secrets = await parseSecrets(options.secret ?? [], sources)
+  const credential = await repoCredential(options, sources)
 
   const gateway = await invocation.connect({ start: 'always' })
   const info = await gateway.client.call(routes.info)
@@ -84,6 +92,7 @@ async function run(invocation: Invocation, prompt: string | undefined, options: 
     return {
       ...request,
       ...(author && { author }),
+      ...(options.repo !== undefined && repoRequest(options, credential)),
       env: { ...model.env, ...request.env },
       secrets: { ...model.secrets, ...secrets },
     }
@@ -97,13 +106,6 @@ async function run(invocation: Invocation, prompt: string | undefined, options: 
   return watch(world, gateway, task.id, view, { unasked: 'stop' })
 }
 
-function checkSources(options: RunOptions): void {
-  if (options.ref !== undefined && options.repo === undefined)
-    throw new RclaudeError('invalid', '--ref says which part of --repo to clone: give --repo URL too')
-  if (options.repo !== undefined && !options.workspace)
-    throw new RclaudeError('invalid', '--repo and --no-workspace contradict each other')
-}
-
 /** Creates the task and gives it its files. */
 async function submit(
   { world }: Invocation,
@@ -113,10 +115,7 @@ async function submit(
   finish: (workspace: CreateTaskInput['workspace']) => CreateTaskInput,
 ): Promise<Task> {
   if (!options.workspace) return create(gateway, finish({ kind: 'none' }))
-  if (options.repo !== undefined) {
-    const { repo, ref } = options
-    return create(gateway, finish({ kind: 'repo', url: repo, ...(ref !== undefined && { ref }) }))
-  }
+  if (options.repo !== undefined) return create(gateway, finish(repoRequest(options, undefined).workspace))
   const interrupted = new AbortController()
   const onSignal = () =>
     interrupted.abort(

@@ -4,7 +4,9 @@
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { z } from 'zod'
 import { writeOwnerOnly } from '../../host/files.ts'
+import { RepoToken } from '../../protocol/clone.ts'
 import type { TaskId } from '../../protocol/ids.ts'
 import { Secrets } from '../../protocol/task.ts'
 
@@ -12,18 +14,22 @@ const KEY_BYTES = 32
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
 
+/** What a task was given that nobody may read. */
+export const Hidden = z.object({ secrets: Secrets, repoToken: RepoToken.optional() })
+export type Hidden = z.infer<typeof Hidden>
+
 export interface Vault {
-  seal(taskId: TaskId, secrets: Secrets): Buffer
-  open(taskId: TaskId, sealed: Buffer): Secrets
+  seal(taskId: TaskId, hidden: Hidden): Buffer
+  open(taskId: TaskId, sealed: Buffer): Hidden
 }
 
 export function openVault(keyFile: string): Vault {
   const key = readOrMakeKey(keyFile)
   return {
-    seal(taskId, secrets) {
+    seal(taskId, hidden) {
       const nonce = randomBytes(NONCE_BYTES)
       const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(taskId))
-      const sealed = Buffer.concat([cipher.update(JSON.stringify(secrets), 'utf8'), cipher.final()])
+      const sealed = Buffer.concat([cipher.update(JSON.stringify(hidden), 'utf8'), cipher.final()])
       return Buffer.concat([nonce, cipher.getAuthTag(), sealed])
     },
     open(taskId, sealed) {
@@ -31,7 +37,7 @@ export function openVault(keyFile: string): Vault {
       const tag = sealed.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES)
       const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(taskId)).setAuthTag(tag)
       const text = Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()])
-      return Secrets.parse(JSON.parse(text.toString('utf8')))
+      return Hidden.parse(JSON.parse(text.toString('utf8')))
     },
   }
 }

@@ -2,8 +2,10 @@
  * What the gateway says to the agent of a running task, decided afresh each time it looks: give it its turn, tell it to
  * stop. Saying something twice is harmless, so after a restart it simply says it again.
  */
+import { DEFAULT_CLONE_DEPTH } from '../../protocol/clone.ts'
 import { type RunSpec, RunStatus, type RunWorkspace } from '../../protocol/run.ts'
-import { MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS, type Secrets, type Task } from '../../protocol/task.ts'
+import { MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS, type Task } from '../../protocol/task.ts'
+import type { Hidden } from '../auth/vault.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { turnEnded } from './consequences.ts'
 import { isoNow, type TaskContext } from './context.ts'
@@ -46,6 +48,7 @@ function takeResult(context: TaskContext, task: Task, link: AgentLink, status: R
 
 async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
   const { spec } = task
+  const hidden = hiddenOf(context, task)
   const turn = task.turns.length
   const { limits } = context.config
   return {
@@ -64,8 +67,8 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     setup: spec.setup,
     check: spec.check,
     env: spec.env,
-    secrets: { ...context.gatewayEnvironment(spec.agent), ...secretsOf(context, task) },
-    workspace: await workspaceOf(context, task),
+    secrets: { ...context.gatewayEnvironment(spec.agent), ...hidden.secrets },
+    workspace: await workspaceOf(context, task, hidden.repoToken),
     resumeSessionId: turn > 1 ? task.workspace.sessionId : undefined,
     author: spec.author ?? { name: task.owner, email: `${task.owner.replace(/[^a-z0-9._-]/g, '-')}@rclaude.invalid` },
     checkpointSeconds: whole(context.config.intervals.checkpoint),
@@ -76,12 +79,12 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
 /** Seconds as the agent takes them. */
 const whole = (seconds: number): number => Math.max(1, Math.ceil(seconds))
 
-function secretsOf(context: TaskContext, task: Task): Secrets {
+function hiddenOf(context: TaskContext, task: Task): Hidden {
   const sealed = context.store.sealedSecrets(task.id)
-  return sealed === undefined ? {} : context.vault.open(task.id, sealed)
+  return sealed === undefined ? { secrets: {} } : context.vault.open(task.id, sealed)
 }
 
-async function workspaceOf(context: TaskContext, task: Task): Promise<RunWorkspace> {
+async function workspaceOf(context: TaskContext, task: Task, repoToken?: string): Promise<RunWorkspace> {
   const source = task.spec.workspace
   if (source.kind === 'none') return { kind: 'none' }
   const refs = await context.workspaces.refs(task.id)
@@ -96,6 +99,9 @@ async function workspaceOf(context: TaskContext, task: Task): Promise<RunWorkspa
       session: !isFirst && refs.session !== undefined,
     }
   }
-  if (source.kind === 'repo') return { kind: 'repo', url: source.url, ref: source.ref }
+  if (source.kind === 'repo') {
+    const { user, depth = DEFAULT_CLONE_DEPTH, ...from } = source
+    return { ...from, depth, ...(user && repoToken && { credential: { user, token: repoToken } }) }
+  }
   throw new Error(`task ${task.id} has no snapshot`)
 }

@@ -8,9 +8,10 @@ import { temporaryDirectory } from '../../helpers/temporary.ts'
 test('what was sealed is opened with the same key and for the same task only', () => {
   const keyFile = join(temporaryDirectory(), 'secret.key')
   const taskId = newTaskId()
-  const sealed = openVault(keyFile).seal(taskId, { TOKEN: 'hunter2-hunter2' })
+  const hidden = { secrets: { TOKEN: 'hunter2-hunter2' }, repoToken: 'hunter2-of-the-clone' }
+  const sealed = openVault(keyFile).seal(taskId, hidden)
   expect(sealed.includes('hunter2')).toBe(false)
-  expect(openVault(keyFile).open(taskId, sealed)).toEqual({ TOKEN: 'hunter2-hunter2' })
+  expect(openVault(keyFile).open(taskId, sealed)).toEqual(hidden)
   expect(() => openVault(keyFile).open(newTaskId(), sealed)).toThrow()
 })
 

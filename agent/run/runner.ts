@@ -7,6 +7,7 @@ import type { EventLog } from '../events/log.ts'
 import type { WorkUser } from '../processes/child.ts'
 import type { TurnWorkspace } from '../workspace/turn-workspace.ts'
 import { type BaseEnvironment, workEnvironment } from './environment.ts'
+import { Leaks } from './leaks.ts'
 import { MaskedEvents } from './masked-events.ts'
 import { createFinder, type Mask, maskWith } from './masking.ts'
 import { Stop, type StopCause } from './stop.ts'
@@ -15,13 +16,19 @@ import { runTurn } from './turn.ts'
 /** What the credential of the clone is called beside the task's own secrets; no variable has such a name. */
 const REPO_TOKEN = 'the token of --repo'
 
+/** How the turn keeps its secrets out of what it says, and out of the files that it saves. */
+export interface Hides {
+  mask: Mask
+  leaks: Leaks
+}
+
 export interface RunnerOptions {
   log: EventLog
   base: BaseEnvironment
   user: WorkUser | undefined
   adapterOf(name: RunSpec['agent']): Adapter
-  workspaceOf(spec: RunSpec, adapter: Adapter, mask: Mask): TurnWorkspace
-  saveArtifacts(): Promise<void>
+  workspaceOf(spec: RunSpec, adapter: Adapter, hides: Hides): TurnWorkspace
+  saveArtifacts(leaks: Leaks): Promise<void>
   onBegin(spec: RunSpec): void
 }
 
@@ -81,7 +88,8 @@ export class Runner {
   /** Whatever happens, the turn ends with a result, which the log and `status` both tell. */
   async #run(spec: RunSpec, stop: Stop): Promise<void> {
     const { log } = this.#options
-    const finder = createFinder(hiddenOf(spec))
+    const hidden = hiddenOf(spec)
+    const finder = createFinder(hidden)
     const mask = maskWith(finder)
     const masked = new MaskedEvents(finder)
     const emit = async (event: EventBody) => {
@@ -91,7 +99,7 @@ export class Runner {
     const startedAt = Date.now()
     let result: RunResult
     try {
-      result = await this.#turn(spec, stop, mask, emit)
+      result = await this.#turn(spec, stop, { mask, leaks: new Leaks(hidden) }, emit)
     } catch (error) {
       result = internalFault(error, Date.now() - startedAt)
     }
@@ -100,14 +108,14 @@ export class Runner {
     await emit({ type: 'turn_ended', result }).catch(() => {}) // `status` tells it as well
   }
 
-  async #turn(spec: RunSpec, stop: Stop, mask: Mask, emit: (event: EventBody) => Promise<void>): Promise<RunResult> {
+  async #turn(spec: RunSpec, stop: Stop, hides: Hides, emit: (event: EventBody) => Promise<void>): Promise<RunResult> {
     const { base, user } = this.#options
     await emit({ type: 'turn_started', prompt: spec.prompt ?? (spec.command ?? []).join(' ') })
     const adapter = this.#options.adapterOf(spec.agent)
     return await runTurn({
       spec,
       adapter,
-      workspace: this.#options.workspaceOf(spec, adapter, mask),
+      workspace: this.#options.workspaceOf(spec, adapter, hides),
       isPrepared: this.#isPrepared,
       onPrepared: () => {
         this.#isPrepared = true
@@ -118,7 +126,7 @@ export class Runner {
       user,
       stop,
       emit,
-      saveArtifacts: this.#options.saveArtifacts,
+      saveArtifacts: () => this.#options.saveArtifacts(hides.leaks),
     })
   }
 }

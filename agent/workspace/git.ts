@@ -31,6 +31,8 @@ export interface GitOptions {
   whisper?: string | undefined
   /** Exit codes that are an answer rather than a failure. */
   answers?: readonly number[]
+  /** Takes the output as it comes; none of it is kept, so there is no limit to it. */
+  onOutput?: (chunk: Buffer) => void
   signal?: AbortSignal | undefined
 }
 
@@ -91,6 +93,7 @@ export async function git(args: readonly string[], options: GitOptions): Promise
   const timer = setTimeout(() => end('late'), GIT_TIMEOUT_MS)
   options.signal?.addEventListener('abort', onAbort, { once: true })
   child.stdout.on('data', (chunk: Buffer) => {
+    if (options.onOutput !== undefined) return options.onOutput(chunk)
     bytes += chunk.length
     if (bytes > MAX_OUTPUT_BYTES) end('long')
     else out.push(chunk)

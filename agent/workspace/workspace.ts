@@ -12,13 +12,16 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
 import { z } from 'zod'
+import type { Withheld } from '../../protocol/event.ts'
 import { REFS, type RunWorkspace } from '../../protocol/run.ts'
 import type { WorkUser } from '../processes/child.ts'
+import type { Leaks } from '../run/leaks.ts'
 import { captureWork } from './capture.ts'
 import { cloneInto } from './clone.ts'
 import { type GitBridge, openGitBridge } from './git-bridge.ts'
 import { FETCH, type ObjectFormat, Repositories } from './repositories.ts'
 import { captureSession, type SessionFiles, writeSession } from './session.ts'
+import { type SeenBlobs, withhold } from './withhold.ts'
 
 export type { SessionFiles } from './session.ts'
 
@@ -48,6 +51,8 @@ export interface SaveOptions {
   message: string
   /** The coding agent's session files, kept as a commit of their own. */
   session?: SessionFiles | undefined
+  /** What no file may hold that is saved. */
+  leaks?: Leaks | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -58,6 +63,8 @@ export interface Saved {
   deletions: number
   /** What could not be saved, as sentences for people. */
   warnings: string[]
+  /** Changed files that are not in it. */
+  withheld: Withheld[]
 }
 
 /** What outlives the daemon, in `state/prepared.json`. */
@@ -70,6 +77,8 @@ export class Workspace {
   #prepared: Prepared | undefined
   /** What was pushed last, to push nothing twice. */
   #last: { tree: string; commit: string; sessionTree: string | undefined } | undefined
+  /** What was looked through for these secrets needs no second look. */
+  readonly #seen = new WeakMap<Leaks, SeenBlobs>()
   #queue: Promise<unknown> = Promise.resolve()
 
   constructor(options: WorkspaceOptions) {
@@ -108,14 +117,14 @@ export class Workspace {
     return await this.#inTurn(async () => {
       const prepared = this.#prepared
       if (prepared === undefined) return undefined
-      const { tree, warnings } = await captureWork(this.#repositories, options.signal)
+      const { tree, warnings, withheld } = await this.#capture(prepared, options)
       const sessionTree = await captureSession(this.#repositories, options.session, options.signal)
       const sameWork = tree === (this.#last?.tree ?? prepared.snapshotTree)
       if (sameWork && sessionTree === this.#last?.sessionTree) return undefined
       const commit = await this.#commit(tree, prepared, options)
       await this.#push([`+${commit}:${REFS.checkpoint}`, ...(await this.#sessionRefs(sessionTree))], options.signal)
       this.#last = { tree, commit, sessionTree }
-      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings }
+      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings, withheld }
     })
   }
 
@@ -124,13 +133,13 @@ export class Workspace {
     return await this.#inTurn(async () => {
       const prepared = this.#prepared
       if (prepared === undefined) return undefined
-      const { tree, warnings } = await captureWork(this.#repositories, options.signal)
+      const { tree, warnings, withheld } = await this.#capture(prepared, options)
       const sessionTree = await captureSession(this.#repositories, options.session, options.signal)
       const commit = await this.#commit(tree, prepared, options)
       const session = sessionTree === this.#last?.sessionTree ? [] : await this.#sessionRefs(sessionTree)
       await this.#push([`+${commit}:${REFS.result}`, ...session], options.signal)
       this.#last = { tree, commit, sessionTree }
-      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings }
+      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings, withheld }
     })
   }
 
@@ -177,6 +186,17 @@ export class Workspace {
     await inWork(['config', 'user.email', this.#options.author.email])
     if (origin !== undefined) await inWork(['remote', 'add', 'origin', origin])
     await reading(work, 'index', ['read-tree', await this.#id(`${LOCAL.checkout}^{tree}`)], { signal })
+  }
+
+  async #capture(prepared: Prepared, { leaks, signal }: SaveOptions) {
+    const { tree: work, warnings } = await captureWork(this.#repositories, signal)
+    if (leaks === undefined) return { tree: work, warnings, withheld: [] }
+    const seen = this.#seen.get(leaks) ?? new Map()
+    this.#seen.set(leaks, seen)
+    return {
+      warnings,
+      ...(await withhold(this.#repositories, { snapshot: prepared.snapshotTree, work }, leaks, seen, signal)),
+    }
   }
 
   async #commit(tree: string, prepared: Prepared, options: SaveOptions): Promise<string> {

@@ -92,8 +92,7 @@ test('retry takes what was cloned, and asks for the token again when nothing was
 test('a token that was not delivered is sealed, and gone from the gateway afterwards', async () => {
   const server = await startPrivateGit(credential)
   const world = await startWorld({ settings: { RCLAUDE_LIMITS__MAX_TASKS: '1' } })
-  const spec = { agent: 'command', command: ['sleep', '2'], workspace: { kind: 'none' } } as const
-  await world.createTask(spec)
+  await world.createTask({ agent: 'command', command: ['sleep', '2'], workspace: { kind: 'none' } })
   const { id } = await world.createTask({
     agent: 'command',
     command: ['cat', 'README.md'],

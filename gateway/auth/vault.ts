@@ -2,7 +2,7 @@
  * Secrets at rest: AES-256-GCM under a key that lies beside the database in a file of its own (0600), so that a copied
  * database alone tells nothing. They are deleted once the agent has them.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { writeOwnerOnly } from '../../host/files.ts'
@@ -21,6 +21,8 @@ export type Hidden = z.infer<typeof Hidden>
 export interface Vault {
   seal(taskId: TaskId, hidden: Hidden): Buffer
   open(taskId: TaskId, sealed: Buffer): Hidden
+  /** Tells equal texts from others; without the key nobody can try what a text was. */
+  fingerprint(text: string): string
 }
 
 export function openVault(keyFile: string): Vault {
@@ -39,6 +41,7 @@ export function openVault(keyFile: string): Vault {
       const text = Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()])
       return Hidden.parse(JSON.parse(text.toString('utf8')))
     },
+    fingerprint: (text) => createHmac('sha256', key).update(`fingerprint\n${text}`).digest('hex'),
   }
 }
 

@@ -1,5 +1,4 @@
 /** How a task comes to be: created, or repeated from an earlier one. */
-import { createHash } from 'node:crypto'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { NO_USAGE } from '../../protocol/event.ts'
 import { newTaskId, type TaskId } from '../../protocol/ids.ts'
@@ -21,7 +20,8 @@ export async function createTask(
   request: CreateTask,
   options: CreateOptions,
 ): Promise<{ task: Task; created: boolean }> {
-  const requestHash = createHash('sha256').update(JSON.stringify(request)).digest('hex')
+  // With its secrets, so it is nothing that a stolen database could be asked about.
+  const requestHash = context.vault.fingerprint(JSON.stringify(request))
   const earlier = options.idempotencyKey && context.store.findIdempotent(options.owner, options.idempotencyKey)
   if (earlier) return { task: repeated(context, earlier, requestHash), created: false }
 

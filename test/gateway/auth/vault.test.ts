@@ -23,3 +23,11 @@ test('the key is readable by its owner only and a broken one is not replaced', (
   expect(() => openVault(keyFile)).toThrow(/not a 32-byte key/)
   expect(readFileSync(keyFile, 'utf8')).toBe('short')
 })
+
+test('a fingerprint tells texts apart, and is another one under another key', () => {
+  const keyFile = join(temporaryDirectory(), 'secret.key')
+  const vault = openVault(keyFile)
+  expect(vault.fingerprint('a')).toBe(openVault(keyFile).fingerprint('a'))
+  expect(vault.fingerprint('a')).not.toBe(vault.fingerprint('b'))
+  expect(vault.fingerprint('a')).not.toBe(openVault(join(temporaryDirectory(), 'secret.key')).fingerprint('a'))
+})

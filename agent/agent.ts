@@ -61,19 +61,21 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     base,
     user,
     adapterOf: (name) => adapters[name],
-    workspaceOf: (spec, adapter, mask) =>
+    workspaceOf: (spec, adapter, hides) =>
       createTurnWorkspace({
         workspace: workspaceOf(spec),
         spec,
         adapter,
-        mask,
+        ...hides,
         cwd: directories.work,
         home: directories.home,
         sessionDirectory: join(directories.state, 'session'),
         insist: (action, signal) => uplink.insist(action, signal),
       }),
-    saveArtifacts: () =>
-      uplink.insist(() => saveArtifacts(directories.artifacts, (...artifact) => uplink.putArtifact(...artifact))),
+    saveArtifacts: (leaks) =>
+      uplink.insist(() =>
+        saveArtifacts(directories.artifacts, leaks, (...artifact) => uplink.putArtifact(...artifact)),
+      ),
     onBegin: (spec) => offline.setLimit(spec.maxOfflineSeconds),
   })
   const processes = new ProcessService({

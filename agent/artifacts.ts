@@ -1,18 +1,23 @@
-/** Hands the files of $RCLAUDE_ARTIFACTS to the gateway. */
+/** Hands the files of $RCLAUDE_ARTIFACTS to the gateway, but none that holds a secret of the task. */
 import { constants } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import type { Readable } from 'node:stream'
 import { RclaudeError } from '../protocol/errors.ts'
+import type { Leak, Leaks } from './run/leaks.ts'
 
 /** Most files that are sent: what a gateway takes at most, however it is configured (limits.maxArtifacts). */
 const MAX_FILES = 10_000
 /** Most files of which it is told why they were not saved; the others are counted. */
 const MAX_TOLD = 5
 
-/** @param put sends one artifact; its name is the path below the folder */
+/**
+ * @param leaks what no file may hold
+ * @param put sends one artifact; its name is the path below the folder
+ */
 export async function saveArtifacts(
   directory: string,
+  leaks: Leaks,
   put: (name: string, size: number, content: Readable) => Promise<void>,
 ): Promise<void> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])
@@ -24,7 +29,14 @@ export async function saveArtifacts(
     const name = relative(directory, path)
     try {
       await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
-      await put(name, (await file.stat()).size, file.createReadStream({ autoClose: false }))
+      const leak = leaks.isEmpty
+        ? undefined
+        : (leaks.in(name) ?? (await leakIn(file.createReadStream({ autoClose: false }), leaks)))
+      if (leak !== undefined) {
+        problems.push(`${name} (line ${leak.line} holds the secret ${leak.secret})`)
+        continue
+      }
+      await put(name, (await file.stat()).size, file.createReadStream({ autoClose: false, start: 0 }))
     } catch (error) {
       problems.push(`${name} (${(error as Error).message})`)
     }
@@ -36,4 +48,10 @@ export async function saveArtifacts(
     'agent_failed',
     `artifacts were not saved: ${told.join(', ')}${more > 0 ? ` and ${more} more` : ''}`,
   )
+}
+
+async function leakIn(content: AsyncIterable<Buffer>, leaks: Leaks): Promise<Leak | undefined> {
+  const scan = leaks.scan()
+  for await (const chunk of content) scan.push(chunk)
+  return scan.end()[0]
 }

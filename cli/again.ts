@@ -6,6 +6,7 @@ import type { Gateway } from './api.ts'
 import { collect, type Invocation } from './command.ts'
 import { isUnsandboxed, requireConsent } from './consent.ts'
 import { requireModelAccess } from './credentials.ts'
+import { tokenFrom } from './repo-credential.ts'
 import { taskLine } from './run-output.ts'
 import { openView } from './run-view.ts'
 import { parseSecrets } from './variables.ts'
@@ -13,6 +14,7 @@ import { watch } from './watch.ts'
 
 export interface AgainOptions {
   secret?: string[]
+  repoToken?: string
   detach?: boolean
   unsandboxed?: boolean
 }
@@ -20,18 +22,21 @@ export interface AgainOptions {
 export const withAgainOptions = (command: Command): Command =>
   command
     .option('--secret <name>', 'as for run: secrets are not kept after a task', collect)
+    .option('--repo-token <name>', 'as for run: only when the task never got its private clone')
     .option('-d, --detach', 'print the id of the task and leave')
     .option('--unsandboxed', 'agree, for this call, that the task runs unsandboxed on this machine')
 
-/** Looks at consent and credentials. @returns the secrets to send along */
+/** Looks at consent and credentials. @returns what to send along */
 export async function prepare(
   { world }: Invocation,
   { client }: Gateway,
   task: Task,
   options: AgainOptions,
   readStdin: () => Promise<string>,
-): Promise<Record<string, string>> {
-  const given = await parseSecrets(options.secret ?? [], { env: world.env, readStdin })
+): Promise<{ secrets: Record<string, string>; repoToken?: string }> {
+  const sources = { env: world.env, readStdin }
+  const given = await parseSecrets(options.secret ?? [], sources)
+  const repoToken = options.repoToken === undefined ? undefined : await tokenFrom(options.repoToken, sources)
   const info = await client.call(routes.info)
   const model = await requireModelAccess(world, info, {
     agent: task.spec.agent,
@@ -39,7 +44,7 @@ export async function prepare(
     given,
   })
   if (isUnsandboxed(info, task.spec.launcher)) await requireConsent(world, options)
-  return { ...model.secrets, ...given }
+  return { secrets: { ...model.secrets, ...given }, ...(repoToken !== undefined && { repoToken }) }
 }
 
 /** @param since events up to this number are the past */

@@ -3,16 +3,14 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { RclaudeError } from '../protocol/errors.ts'
 import { type Project, readProject } from './project-file.ts'
+import { checkRepoOptions } from './repo-credential.ts'
 import type { RunOptions } from './task-request.ts'
 import type { SnapshotOptions } from './workspace/snapshot.ts'
 import type { World } from './world.ts'
 
 /** @throws {RclaudeError} `invalid` when two of them contradict each other */
 export function checkSources(options: RunOptions): void {
-  if (options.ref !== undefined && options.repo === undefined)
-    throw new RclaudeError('invalid', '--ref says which part of --repo to clone: give --repo URL too')
-  if (options.repo !== undefined && !options.workspace)
-    throw new RclaudeError('invalid', '--repo and --no-workspace contradict each other')
+  checkRepoOptions(options)
   if (options.detach === true && options.onDisconnect !== undefined)
     throw new RclaudeError(
       'invalid',

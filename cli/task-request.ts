@@ -2,9 +2,10 @@
 import { readFile } from 'node:fs/promises'
 import { RclaudeError } from '../protocol/errors.ts'
 import { AGENTS, type AgentName, type CreateTaskInput, type OnDisconnect, PERMISSION_MODES } from '../protocol/task.ts'
+import type { RepoOptions } from './repo-credential.ts'
 import { parseEnv, parseLabels } from './variables.ts'
 
-export interface RunOptions {
+export interface RunOptions extends RepoOptions {
   file?: string
   agent?: AgentName
   model?: string
@@ -23,10 +24,7 @@ export interface RunOptions {
   keep?: number
   /** False with --no-workspace. */
   workspace: boolean
-  repo?: string
-  ref?: string
   launcher?: string
-  depth?: number
   directory?: string
   unsandboxed?: boolean
   /** Patterns as in .gitignore. */
@@ -57,7 +55,7 @@ export interface Work {
  */
 export async function readWork(
   prompt: string | undefined,
-  options: Pick<RunOptions, 'agent' | 'file' | 'secret'>,
+  options: Pick<RunOptions, 'agent' | 'file' | 'secret' | 'repoToken'>,
   afterDashes: readonly string[] | undefined,
   readStdin: () => Promise<string>,
 ): Promise<Work> {
@@ -78,7 +76,7 @@ export async function readWork(
       'what is to be done? Give a prompt: rclaude run "fix the failing test" (or -f FILE, or - for standard input)',
     )
   const fromStdin = source === '-'
-  if (fromStdin && options.secret?.some((secret) => secret.endsWith('=-')))
+  if (fromStdin && [...(options.secret ?? []), options.repoToken].some((secret) => secret?.endsWith('=-')))
     throw new RclaudeError('invalid', 'standard input cannot hold both the prompt and a secret')
   const text = fromStdin ? await readStdin() : options.file === undefined ? source : await promptFile(options.file)
   if (text.trim() === '') throw new RclaudeError('invalid', 'the prompt is empty')

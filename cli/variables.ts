@@ -30,20 +30,22 @@ export interface SecretSources {
 export async function parseSecrets(
   options: readonly string[],
   { env, readStdin }: SecretSources,
+  flag = '--secret',
 ): Promise<Record<string, string>> {
   const secrets: Record<string, string> = {}
   let stdinFor: string | undefined
   for (const option of options) {
-    const [name, source] = split(option, '--secret')
+    const [name, source] = split(option, flag)
     if (source === '-' && stdinFor !== undefined)
-      throw new RclaudeError('invalid', `--secret ${name}=-: standard input was read for ${stdinFor} already`)
+      throw new RclaudeError('invalid', `${flag} ${name}=-: standard input was read for ${stdinFor} already`)
     if (source === '-') stdinFor = name
-    secrets[name] = await secretFrom(name, source, env, readStdin)
+    secrets[name] = await secretFrom(flag, name, source, env, readStdin)
   }
   return secrets
 }
 
 async function secretFrom(
+  flag: string,
   name: string,
   source: string | undefined,
   env: NodeJS.ProcessEnv,
@@ -54,28 +56,29 @@ async function secretFrom(
     if (value !== undefined && value !== '') return value
     throw new RclaudeError(
       'invalid',
-      `--secret ${name}: this environment has no ${name}; set it, or give ${name}=@FILE or ${name}=-`,
+      `${flag} ${name}: this environment has no ${name}; set it, or give ${name}=@FILE or ${name}=-`,
     )
   }
   const value =
-    source === '-' ? await readStdin() : source.startsWith('@') ? await fromFile(name, source.slice(1)) : undefined
+    source === '-'
+      ? await readStdin()
+      : source.startsWith('@')
+        ? await fromFile(flag, name, source.slice(1))
+        : undefined
   if (value === undefined)
     throw new RclaudeError(
       'invalid',
-      `--secret ${name}=... is refused: a value on the command line can be read by every user of this machine and stays in the shell's history. Give ${name} (from the environment), ${name}=@FILE or ${name}=- (standard input)`,
+      `${flag} ${name}=... is refused: a value on the command line can be read by every user of this machine and stays in the shell's history. Give ${name} (from the environment), ${name}=@FILE or ${name}=- (standard input)`,
     )
-  if (value === '') throw new RclaudeError('invalid', `--secret ${name}: the value is empty`)
+  if (value === '') throw new RclaudeError('invalid', `${flag} ${name}: the value is empty`)
   return value
 }
 
-async function fromFile(name: string, file: string): Promise<string> {
+async function fromFile(flag: string, name: string, file: string): Promise<string> {
   try {
     return (await readFile(file, 'utf8')).replace(/\r?\n$/, '')
   } catch (error) {
-    throw new RclaudeError(
-      'invalid',
-      `--secret ${name}: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`,
-    )
+    throw new RclaudeError('invalid', `${flag} ${name}: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`)
   }
 }
 

@@ -45,6 +45,18 @@ export const Check = z.object({
 })
 export type Check = z.infer<typeof Check>
 
+/** A changed file that holds a secret of the task: it is left as the snapshot has it, or out when that has none. */
+export const Withheld = z.object({
+  path: z.string(),
+  /** Absent when its name holds it. */
+  line: z.number().int().positive().optional(),
+  /** Name of the secret. */
+  secret: z.string(),
+})
+export type Withheld = z.infer<typeof Withheld>
+/** Of more files than this it is only said that there are more. */
+export const MAX_WITHHELD_TOLD = 100
+
 /** What one turn came to, as the agent says it. */
 export const RunResult = z.object({
   outcome: Outcome,
@@ -68,6 +80,8 @@ export const RunResult = z.object({
   summary: z.string().optional(),
   /** True when something could not be saved: the message says what. */
   incomplete: z.boolean().optional(),
+  /** Files that are not in the commit because they hold a secret. */
+  withheld: z.array(Withheld).max(MAX_WITHHELD_TOLD).optional(),
 })
 export type RunResult = z.infer<typeof RunResult>
 

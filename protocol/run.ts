@@ -3,6 +3,7 @@
  * the gateway's URL, the task's id and a one-time join code; everything else, secrets included, travels here.
  */
 import { z } from 'zod'
+import { RepoToken, RepoUser } from './clone.ts'
 import { RunResult } from './event.ts'
 import { TaskId } from './ids.ts'
 import { AgentName, Author, Limits, PermissionMode, Secrets } from './task.ts'
@@ -74,7 +75,14 @@ export const RunWorkspace = z.discriminatedUnion('kind', [
     /** The commit of `REFS.parts`. */
     parts: z.string().optional(),
   }),
-  z.object({ kind: z.literal('repo'), url: z.string(), ref: z.string().optional() }),
+  z.object({
+    kind: z.literal('repo'),
+    url: z.string(),
+    ref: z.string().optional(),
+    depth: z.number().int().positive(),
+    /** For the clone alone. */
+    credential: z.object({ user: RepoUser, token: RepoToken }).optional(),
+  }),
 ])
 export type RunWorkspace = z.infer<typeof RunWorkspace>
 

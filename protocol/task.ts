@@ -1,5 +1,6 @@
 /** Tasks: what a user asks for, and what the gateway says of it. */
 import { z } from 'zod'
+import { RepoSource, RepoToken, tokenFault } from './clone.ts'
 import { RunResult, Usage } from './event.ts'
 import { LaunchId, TaskId } from './ids.ts'
 import { ModelProfileName } from './model.ts'
@@ -39,19 +40,7 @@ export const WorkspaceSource = z.discriminatedUnion('kind', [
     project: z.string().min(1).max(200).optional(),
   }),
   /** The agent clones it. */
-  z.object({
-    kind: z.literal('repo'),
-    url: z
-      .string()
-      .max(2_000)
-      .regex(/^(https?|file):\/\/[^\s\0]+$/, 'expected an http://, https:// or file:// URL')
-      .refine((url) => !/^[a-z]+:\/\/[^/]*@/.test(url), 'must not carry credentials'),
-    ref: z
-      .string()
-      .max(250)
-      .regex(/^[A-Za-z0-9_][A-Za-z0-9_./+@-]*$/, 'expected a branch, tag or commit')
-      .optional(),
-  }),
+  RepoSource,
 ])
 export type WorkspaceSource = z.infer<typeof WorkspaceSource>
 
@@ -128,8 +117,25 @@ export const Secrets = z.record(EnvName, Text(100_000).min(1))
 export type Secrets = z.infer<typeof Secrets>
 
 export const CreateTask = z
-  .object({ ...specFields, secrets: Secrets.default({}) })
+  .object({
+    ...specFields,
+    secrets: Secrets.default({}),
+    /** Of `workspace.user`, for a private repository: the clone gets it, and nothing that runs afterwards. */
+    repoToken: RepoToken.optional(),
+  })
   .refine(hasWork, 'agent "command" takes a command; every other agent takes a prompt and no command')
+  .superRefine(({ workspace, repoToken }, context) => {
+    const message = repoTokenFault(workspace, repoToken)
+    if (message !== undefined) context.addIssue({ code: 'custom', path: ['repoToken'], message })
+  })
+
+function repoTokenFault(workspace: WorkspaceSource, repoToken: string | undefined): string | undefined {
+  const user = workspace.kind === 'repo' ? workspace.user : undefined
+  if (repoToken === undefined) return user === undefined ? undefined : 'is missing: workspace.user has one'
+  if (workspace.kind !== 'repo') return 'is for a workspace of kind "repo"'
+  return user === undefined ? 'needs workspace.user, such as x-access-token' : tokenFault(workspace.url)
+}
+
 export type CreateTask = z.infer<typeof CreateTask>
 export type CreateTaskInput = z.input<typeof CreateTask>
 

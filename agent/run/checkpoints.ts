@@ -1,6 +1,7 @@
 /** Saves what there is on the gateway while a turn works, so that a killed container loses minutes and not the work. */
 import type { EventBody } from '../../protocol/event.ts'
 import type { TurnWorkspace } from '../workspace/turn-workspace.ts'
+import { withheldText } from '../workspace/withhold.ts'
 
 export interface Checkpoints {
   /** No more; resolves when one that is under way is done. Never rejects. */
@@ -18,6 +19,7 @@ export interface CheckpointOptions {
 export function startCheckpoints({ everySeconds, workspace, sessionId, emit }: CheckpointOptions): Checkpoints {
   let running: Promise<void> | undefined
   let failures = 0
+  const warned = new Set<string>()
 
   async function save(): Promise<void> {
     try {
@@ -25,6 +27,11 @@ export function startCheckpoints({ everySeconds, workspace, sessionId, emit }: C
       const saved = await workspace.checkpoint(id)
       if (saved?.commit === undefined) return
       failures = 0
+      for (const message of saved.withheld.map(withheldText))
+        if (!warned.has(message)) {
+          warned.add(message)
+          await emit({ type: 'warning', message })
+        }
       const { commit, filesChanged } = saved
       await emit({ type: 'checkpoint', commit, filesChanged, ...(id !== undefined && { sessionId: id }) })
     } catch (error) {

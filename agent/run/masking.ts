@@ -1,5 +1,6 @@
 /** Replaces known secret values in everything that is said. */
 import type { Secrets } from '../../protocol/task.ts'
+import { encodingsOf } from './encodings.ts'
 import { type Range, SecretFinder } from './secret-finder.ts'
 
 const MASK = '***'
@@ -9,11 +10,11 @@ export type Mask = <T>(value: T) => T
 /** @returns a function that copies a JSON value with every secret in its strings masked */
 export const createMask = (secrets: Secrets): Mask => maskWith(createFinder(secrets))
 
-/** Looks for each secret as a whole and for each of its lines, as a program may print it. */
+/** Looks for each secret as a whole, for each of its lines, as a program may print it, and for its usual encodings. */
 export const createFinder = (secrets: Secrets): SecretFinder =>
   new SecretFinder(
     Object.values(secrets)
-      .flatMap((value) => [value, ...value.split('\n')])
+      .flatMap((value) => [value, ...value.split('\n'), ...encodingsOf(value.trim())])
       .map((value) => value.trim()),
   )
 

@@ -2,24 +2,34 @@
 import { proxyPasswords } from '../../host/proxy.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { type EventBody, NO_USAGE, type RunResult } from '../../protocol/event.ts'
-import type { RunSpec, RunStatus } from '../../protocol/run.ts'
+import type { RunSpec, RunStatus, RunWorkspace } from '../../protocol/run.ts'
 import type { Adapter } from '../adapters/adapter.ts'
 import type { EventLog } from '../events/log.ts'
 import type { WorkUser } from '../processes/child.ts'
 import type { TurnWorkspace } from '../workspace/turn-workspace.ts'
 import { type BaseEnvironment, workEnvironment } from './environment.ts'
+import { Leaks } from './leaks.ts'
 import { MaskedEvents } from './masked-events.ts'
 import { createFinder, type Mask, maskWith } from './masking.ts'
 import { Stop, type StopCause } from './stop.ts'
 import { runTurn } from './turn.ts'
+
+/** What the credential of the clone is called beside the task's own secrets; no variable has such a name. */
+const REPO_TOKEN = 'the token of --repo'
+
+/** How the turn keeps its secrets out of what it says, and out of the files that it saves. */
+export interface Hides {
+  mask: Mask
+  leaks: Leaks
+}
 
 export interface RunnerOptions {
   log: EventLog
   base: BaseEnvironment
   user: WorkUser | undefined
   adapterOf(name: RunSpec['agent']): Adapter
-  workspaceOf(spec: RunSpec, adapter: Adapter, mask: Mask): TurnWorkspace
-  saveArtifacts(): Promise<void>
+  workspaceOf(spec: RunSpec, adapter: Adapter, hides: Hides): TurnWorkspace
+  saveArtifacts(leaks: Leaks): Promise<void>
   onBegin(spec: RunSpec): void
 }
 
@@ -56,12 +66,14 @@ export class Runner {
     if (this.#spec !== undefined && spec.turn <= this.#spec.turn) return
     if (this.#phase === 'working') throw new RclaudeError('conflict', `turn ${this.#spec?.turn} is still working`)
     // A live placement keeps the secrets it was given; a later turn may add to them.
-    this.#spec = { ...spec, secrets: { ...this.#spec?.secrets, ...spec.secrets } }
+    const whole = { ...spec, secrets: { ...this.#spec?.secrets, ...spec.secrets } }
+    // What stays is without the credential of the clone, which is for this turn's workspace alone.
+    this.#spec = { ...whole, workspace: withoutCredential(spec.workspace) }
     this.#phase = 'working'
     this.#result = undefined
     this.#stop = new Stop()
     this.#options.onBegin(spec)
-    this.#work = this.#run(this.#spec, this.#stop)
+    this.#work = this.#run(whole, this.#stop)
   }
 
   /** The turn ends as soon as it can, with what it has. */
@@ -78,7 +90,8 @@ export class Runner {
   async #run(spec: RunSpec, stop: Stop): Promise<void> {
     const { log } = this.#options
     const passwords = proxyPasswords(this.environment).map((password, n) => [`proxy ${n}`, password])
-    const finder = createFinder({ ...spec.secrets, ...Object.fromEntries(passwords) })
+    const hidden = hiddenOf(spec)
+    const finder = createFinder({ ...hidden, ...Object.fromEntries(passwords) })
     const mask = maskWith(finder)
     const masked = new MaskedEvents(finder)
     const emit = async (event: EventBody) => {
@@ -88,7 +101,7 @@ export class Runner {
     const startedAt = Date.now()
     let result: RunResult
     try {
-      result = await this.#turn(spec, stop, mask, emit)
+      result = await this.#turn(spec, stop, { mask, leaks: new Leaks(hidden) }, emit)
     } catch (error) {
       result = internalFault(error, Date.now() - startedAt)
     }
@@ -97,14 +110,14 @@ export class Runner {
     await emit({ type: 'turn_ended', result }).catch(() => {}) // `status` tells it as well
   }
 
-  async #turn(spec: RunSpec, stop: Stop, mask: Mask, emit: (event: EventBody) => Promise<void>): Promise<RunResult> {
+  async #turn(spec: RunSpec, stop: Stop, hides: Hides, emit: (event: EventBody) => Promise<void>): Promise<RunResult> {
     const { base, user } = this.#options
     await emit({ type: 'turn_started', prompt: spec.prompt ?? (spec.command ?? []).join(' ') })
     const adapter = this.#options.adapterOf(spec.agent)
     return await runTurn({
       spec,
       adapter,
-      workspace: this.#options.workspaceOf(spec, adapter, mask),
+      workspace: this.#options.workspaceOf(spec, adapter, hides),
       isPrepared: this.#isPrepared,
       onPrepared: () => {
         this.#isPrepared = true
@@ -115,9 +128,21 @@ export class Runner {
       user,
       stop,
       emit,
-      saveArtifacts: this.#options.saveArtifacts,
+      saveArtifacts: () => this.#options.saveArtifacts(hides.leaks),
     })
   }
+}
+
+function withoutCredential(workspace: RunWorkspace): RunWorkspace {
+  if (workspace.kind !== 'repo') return workspace
+  const { credential: _, ...rest } = workspace
+  return rest
+}
+
+/** All that must not be seen, by name. */
+function hiddenOf({ secrets, workspace }: RunSpec): Record<string, string> {
+  const credential = workspace.kind === 'repo' ? workspace.credential : undefined
+  return { ...secrets, ...(credential && { [REPO_TOKEN]: credential.token }) }
 }
 
 const internalFault = (error: unknown, durationMs: number): RunResult => ({

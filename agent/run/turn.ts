@@ -2,12 +2,20 @@
  * One turn from start to result: workspace, setup, coding agent, check, save. Whatever ends it early, what was done by
  * then is saved, and the result says what happened. Nothing here throws: a surprise becomes a result as well.
  */
-import { type Check, type EventBody, NO_USAGE, type RunResult, type Step } from '../../protocol/event.ts'
+import {
+  type Check,
+  type EventBody,
+  MAX_WITHHELD_TOLD,
+  NO_USAGE,
+  type RunResult,
+  type Step,
+} from '../../protocol/event.ts'
 import type { Outcome, Reason } from '../../protocol/outcome.ts'
 import type { RunSpec } from '../../protocol/run.ts'
 import type { Adapter, AdapterResult, Session } from '../adapters/adapter.ts'
 import type { WorkUser } from '../processes/child.ts'
 import type { SavedTurn, TurnWorkspace } from '../workspace/turn-workspace.ts'
+import { withheldText } from '../workspace/withhold.ts'
 import { type Checkpoints, startCheckpoints } from './checkpoints.ts'
 import { runShell } from './shell.ts'
 import type { Stop } from './stop.ts'
@@ -156,12 +164,18 @@ async function save(options: TurnOptions, ending: Ending, check: Check, startedA
   try {
     await step(options, 'save', async () => {
       saved = await options.workspace.saveResult(ending.sessionId)
-      for (const message of saved.warnings) await options.emit({ type: 'warning', message })
+      for (const message of [...saved.warnings, ...saved.withheld.map(withheldText)])
+        await options.emit({ type: 'warning', message })
       await options.saveArtifacts()
     })
   } catch (error) {
     problems.push(`not everything could be saved: ${messageOf(error)}`)
   }
+  const withheld = saved?.withheld ?? []
+  if (withheld.length > 0)
+    problems.push(
+      `left out because they hold a secret: ${withheld.length} changed ${withheld.length === 1 ? 'file' : 'files'}`,
+    )
   const { outcome, reason, message } = judge(options, ending, saved)
   return {
     outcome,
@@ -177,6 +191,7 @@ async function save(options: TurnOptions, ending: Ending, check: Check, startedA
     ...(ending.exitCode !== undefined && { exitCode: ending.exitCode }),
     ...(ending.summary !== undefined && { summary: ending.summary }),
     ...(problems.length > 0 && { incomplete: true }),
+    ...(withheld.length > 0 && { withheld: withheld.slice(0, MAX_WITHHELD_TOLD) }),
   }
 }
 
@@ -188,7 +203,7 @@ function judge({ spec }: TurnOptions, ending: Ending, saved: SavedTurn | undefin
   if (ending.outcome !== 'succeeded' || spec.workspace.kind === 'none') return ending
   if (saved?.commit === undefined)
     return { ...ending, outcome: 'failed', reason: 'workspace', message: `${ending.message}, but its result was lost` }
-  if (spec.agent === 'command' || saved.filesChanged > 0) return ending
+  if (spec.agent === 'command' || saved.filesChanged > 0 || saved.withheld.length > 0) return ending
   return { ...ending, outcome: 'no_changes', message: 'the coding agent finished and changed no file' }
 }
 

@@ -3,7 +3,8 @@
  * configuration able to run code: no hooks, no file-system monitor, no filters but git's own, no prompt, no transport
  * that the one command does not need. The child has a process group of its own, which is killed as a whole.
  */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { Duplex } from 'node:stream'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { WorkUser } from '../processes/child.ts'
 
@@ -26,8 +27,12 @@ export interface GitOptions {
   config?: readonly (readonly [key: string, value: string])[]
   transports?: readonly Transport[]
   input?: Uint8Array
+  /** What can be read from file descriptor 3, once, by git and what git starts. */
+  whisper?: string | undefined
   /** Exit codes that are an answer rather than a failure. */
   answers?: readonly number[]
+  /** Takes the output as it comes; none of it is kept, so there is no limit to it. */
+  onOutput?: (chunk: Buffer) => void
   signal?: AbortSignal | undefined
 }
 
@@ -64,7 +69,7 @@ export async function git(args: readonly string[], options: GitOptions): Promise
   const child = spawn('git', args, {
     cwd: options.cwd,
     env: environment(options),
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe', ...(options.whisper === undefined ? [] : (['pipe'] as const))],
     detached: true,
     ...(options.user !== undefined && { uid: options.user.uid, gid: options.user.gid }),
   })
@@ -88,6 +93,7 @@ export async function git(args: readonly string[], options: GitOptions): Promise
   const timer = setTimeout(() => end('late'), GIT_TIMEOUT_MS)
   options.signal?.addEventListener('abort', onAbort, { once: true })
   child.stdout.on('data', (chunk: Buffer) => {
+    if (options.onOutput !== undefined) return options.onOutput(chunk)
     bytes += chunk.length
     if (bytes > MAX_OUTPUT_BYTES) end('long')
     else out.push(chunk)
@@ -97,6 +103,7 @@ export async function git(args: readonly string[], options: GitOptions): Promise
   })
   child.stdin.on('error', () => {}) // git may end without reading all of it; its exit code says what happened
   child.stdin.end(options.input)
+  whisper(child, options.whisper)
   try {
     const code = await new Promise<number>((resolve, reject) => {
       child.once('error', reject)
@@ -114,6 +121,15 @@ export async function git(args: readonly string[], options: GitOptions): Promise
     clearTimeout(timer)
     options.signal?.removeEventListener('abort', onAbort)
   }
+}
+
+/** Nothing of it is left in an environment, an argument or a file. */
+function whisper(child: ChildProcess, text: string | undefined): void {
+  const pipe = child.stdio[3]
+  if (text === undefined || !(pipe instanceof Duplex)) return
+  pipe.on('error', () => {}) // git ended without asking
+  pipe.resume()
+  pipe.end(text)
 }
 
 export const complaint = (stderr: string): string =>

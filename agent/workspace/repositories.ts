@@ -14,7 +14,19 @@ import type { WorkUser } from '../processes/child.ts'
 import { type GitOptions, type GitOutput, GLOBAL_CONFIG, git } from './git.ts'
 
 export type ObjectFormat = 'sha1' | 'sha256'
-type Options = Partial<Pick<GitOptions, 'env' | 'config' | 'transports' | 'input' | 'answers' | 'signal'>>
+type Options = Partial<
+  Pick<GitOptions, 'env' | 'config' | 'transports' | 'input' | 'whisper' | 'onOutput' | 'answers' | 'signal'>
+>
+
+/** Brings objects and nothing else: no tags, no submodules from wherever they are, no tidying up. */
+export const FETCH = [
+  'fetch',
+  '-q',
+  '--no-tags',
+  '--no-write-fetch-head',
+  '--no-recurse-submodules',
+  '--no-auto-maintenance',
+]
 
 export class Repositories {
   readonly work: string

@@ -2,8 +2,10 @@
 import { constants } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
+import type { Withheld } from '../../protocol/event.ts'
 import type { RunSpec } from '../../protocol/run.ts'
 import type { Adapter } from '../adapters/adapter.ts'
+import type { Leaks } from '../run/leaks.ts'
 import type { Mask } from '../run/masking.ts'
 import type { SessionFiles, Workspace } from './workspace.ts'
 
@@ -15,6 +17,8 @@ export interface SavedTurn {
   deletions: number
   /** What could not be saved, as sentences for people. */
   warnings: string[]
+  /** Changed files that were not saved because they hold a secret. */
+  withheld: Withheld[]
 }
 
 export interface TurnWorkspace {
@@ -29,6 +33,7 @@ export interface TurnWorkspaceOptions {
   spec: RunSpec
   adapter: Adapter
   mask: Mask
+  leaks: Leaks
   cwd: string
   home: string
   /** A folder of the agent's own, for the masked copies of session files. */
@@ -38,20 +43,20 @@ export interface TurnWorkspaceOptions {
 }
 
 export function createTurnWorkspace(options: TurnWorkspaceOptions): TurnWorkspace {
-  const { workspace, spec } = options
-  const message = spec.prompt ?? (spec.command ?? []).join(' ')
+  const { workspace, spec, leaks } = options
+  const message = options.mask(spec.prompt ?? (spec.command ?? []).join(' '))
   return {
     async prepare(signal) {
       await options.insist(() => workspace.prepare(spec.workspace, signal), signal)
       await workspace.restoreSession(options.home, signal)
     },
     async checkpoint(sessionId) {
-      return workspace.checkpoint({ message, session: await copySession(options, sessionId) })
+      return workspace.checkpoint({ message, leaks, session: await copySession(options, sessionId) })
     },
     async saveResult(sessionId) {
       const session = await copySession(options, sessionId)
-      const saved = await options.insist(() => workspace.result({ message, session }))
-      return saved ?? { filesChanged: 0, insertions: 0, deletions: 0, warnings: [] }
+      const saved = await options.insist(() => workspace.result({ message, leaks, session }))
+      return saved ?? { filesChanged: 0, insertions: 0, deletions: 0, warnings: [], withheld: [] }
     },
   }
 }

@@ -12,23 +12,22 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { gitProxyError, proxyVariables } from '../../host/proxy.ts'
-import { RclaudeError } from '../../protocol/errors.ts'
+import type { Withheld } from '../../protocol/event.ts'
 import type { RunGit } from '../../protocol/git-trees.ts'
 import type { Parts } from '../../protocol/parts.ts'
 import { REFS, type RunWorkspace } from '../../protocol/run.ts'
 import type { WorkUser } from '../processes/child.ts'
+import type { Leaks } from '../run/leaks.ts'
 import { captureWork } from './capture.ts'
-import type { Transport } from './git.ts'
+import { cloneInto } from './clone.ts'
 import { type GitBridge, openGitBridge } from './git-bridge.ts'
-import { type ObjectFormat, Repositories } from './repositories.ts'
+import { FETCH, type ObjectFormat, Repositories } from './repositories.ts'
 import { captureSession, type SessionFiles, writeSession } from './session.ts'
 import { checkOutSubmodule, partsOf, type Split, splitCheckout, withoutLfs } from './submodules.ts'
+import { type SeenBlobs, withhold } from './withhold.ts'
 
 export type { SessionFiles } from './session.ts'
 
-/** Commits of history of a repository that the agent clones. */
-export const CLONE_DEPTH = 50
 const MAX_SUBJECT = 200
 /** Names in daemon.git of what was fetched. */
 const LOCAL = {
@@ -60,6 +59,8 @@ export interface SaveOptions {
   message: string
   /** The coding agent's session files, kept as a commit of their own. */
   session?: SessionFiles | undefined
+  /** What no file may hold that is saved. */
+  leaks?: Leaks | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -70,6 +71,8 @@ export interface Saved {
   deletions: number
   /** What could not be saved, as sentences for people. */
   warnings: string[]
+  /** Changed files that are not in it. */
+  withheld: Withheld[]
 }
 
 /** What outlives the daemon, in `state/prepared.json`. */
@@ -88,6 +91,8 @@ export class Workspace {
   #prepared: Prepared | undefined
   /** What was pushed last, to push nothing twice. */
   #last: { tree: string; commit: string; sessionTree: string | undefined } | undefined
+  /** What was looked through for these secrets needs no second look. */
+  readonly #seen = new WeakMap<Leaks, SeenBlobs>()
   #queue: Promise<unknown> = Promise.resolve()
 
   constructor(options: WorkspaceOptions) {
@@ -126,14 +131,14 @@ export class Workspace {
     return await this.#inTurn(async () => {
       const prepared = this.#prepared
       if (prepared === undefined) return undefined
-      const { tree, warnings } = await captureWork(this.#repositories, prepared.submodules, options.signal)
+      const { tree, warnings, withheld } = await this.#capture(prepared, options)
       const sessionTree = await captureSession(this.#repositories, options.session, options.signal)
       const sameWork = tree === (this.#last?.tree ?? prepared.snapshotTree)
       if (sameWork && sessionTree === this.#last?.sessionTree) return undefined
       const commit = await this.#commit(tree, prepared, options)
       await this.#push([`+${commit}:${REFS.checkpoint}`, ...(await this.#sessionRefs(sessionTree))], options.signal)
       this.#last = { tree, commit, sessionTree }
-      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings }
+      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings, withheld }
     })
   }
 
@@ -142,13 +147,13 @@ export class Workspace {
     return await this.#inTurn(async () => {
       const prepared = this.#prepared
       if (prepared === undefined) return undefined
-      const { tree, warnings } = await captureWork(this.#repositories, prepared.submodules, options.signal)
+      const { tree, warnings, withheld } = await this.#capture(prepared, options)
       const sessionTree = await captureSession(this.#repositories, options.session, options.signal)
       const commit = await this.#commit(tree, prepared, options)
       const session = sessionTree === this.#last?.sessionTree ? [] : await this.#sessionRefs(sessionTree)
       await this.#push([`+${commit}:${REFS.result}`, ...session], options.signal)
       this.#last = { tree, commit, sessionTree }
-      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings }
+      return { commit, ...(await this.#stat(prepared.snapshot, commit, options.signal)), warnings, withheld }
     })
   }
 
@@ -175,21 +180,7 @@ export class Workspace {
   }
 
   async #clone(spec: Extract<RunWorkspace, { kind: 'repo' }>, signal?: AbortSignal): Promise<void> {
-    const from = spec.ref ?? 'HEAD'
-    const transports: Transport[] = ['http', 'https', 'file']
-    const { env: own = {} } = this.#options
-    const options = { transports, answers: [1, 128], signal, env: networkEnvironment(own) }
-    const cloned = await this.#repositories.daemon(
-      [...FETCH, `--depth=${CLONE_DEPTH}`, spec.url, `+${from}:${LOCAL.snapshot}`],
-      options,
-    )
-    if (cloned.code !== 0) {
-      const byProxy = /^https?:/.test(spec.url) ? gitProxyError(spec.url, own, cloned.stderr) : undefined
-      throw new RclaudeError(
-        'unavailable',
-        `${from} of ${spec.url} could not be cloned: ${byProxy?.message ?? cloned.stderr.trim().split('\n').slice(-3).join('; ')}`,
-      )
-    }
+    await cloneInto(this.#repositories, LOCAL.snapshot, spec, { own: this.#options.env ?? {}, signal })
     // An annotated tag is peeled: from here on it is a commit.
     await this.#repositories.daemon(['update-ref', LOCAL.snapshot, await this.#id(`${LOCAL.snapshot}^{commit}`)])
     await this.#repositories.daemon(['update-ref', LOCAL.checkout, await this.#id(LOCAL.snapshot)])
@@ -252,6 +243,17 @@ export class Workspace {
     for (const known of [base, ...others])
       if (known !== undefined && (await this.#id(`${known}^{tree}`)) === tree) return known
     return await this.#commitTree(tree, 'Snapshot of the working tree\n', base)
+  }
+
+  async #capture(prepared: Prepared, { leaks, signal }: SaveOptions) {
+    const { tree: work, warnings } = await captureWork(this.#repositories, prepared.submodules, signal)
+    if (leaks === undefined) return { tree: work, warnings, withheld: [] }
+    const seen = this.#seen.get(leaks) ?? new Map()
+    this.#seen.set(leaks, seen)
+    return {
+      warnings,
+      ...(await withhold(this.#repositories, { snapshot: prepared.snapshotTree, work }, leaks, seen, signal)),
+    }
   }
 
   async #commit(tree: string, prepared: Prepared, options: SaveOptions): Promise<string> {
@@ -332,14 +334,6 @@ export class Workspace {
     return await mine
   }
 }
-
-const FETCH = ['fetch', '-q', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--no-auto-maintenance']
-
-/** For git's curl, which knows these itself, redirects included. */
-const networkEnvironment = (own: NodeJS.ProcessEnv): Record<string, string> => ({
-  ...proxyVariables(own),
-  ...(own.GIT_SSL_CAINFO && { GIT_SSL_CAINFO: own.GIT_SSL_CAINFO, GIT_PROXY_SSL_CAINFO: own.GIT_SSL_CAINFO }),
-})
 
 const bound = (repositories: Repositories) => ({
   inWork: repositories.inWork.bind(repositories),

@@ -5,6 +5,7 @@ import { act, type Invocation, newCommand } from '../command.ts'
 import { oneLine } from '../neutralise.ts'
 import { count, type Output } from '../output.ts'
 import { findTask } from '../task-name.ts'
+import { noteWithheld } from '../withheld.ts'
 import { type Applied, applyTask } from '../workspace/apply.ts'
 import type { World } from '../world.ts'
 
@@ -33,7 +34,8 @@ async function apply(invocation: Invocation, name: string, options: ApplyOptions
     { gateway: gateway.url, token: gateway.token, taskId, env: world.env },
     { check: options.check === true, want: options.checkpoint === true ? 'checkpoint' : 'newest' },
   )
-  if (out.json) await out.data({ taskId, ...applied })
+  const withheld = await noteWithheld(gateway, taskId, out)
+  if (out.json) await out.data({ taskId, ...applied, withheld })
   else await report(out, applied, options.check === true)
   return applied.status === 'conflicts' ? EXIT_CODES.conflict : EXIT_CODES.succeeded
 }

@@ -37,7 +37,7 @@ async function proceed(
   const { client } = gateway
   const taskId = await findTask(client, name)
   const before = await client.call(routes.getTask, { params: { taskId } })
-  const secrets = await prepare(invocation, gateway, before, options, readStdin)
-  const task = await client.call(routes.continueTask, { params: { taskId }, body: { prompt: work.prompt, secrets } })
+  const hidden = await prepare(invocation, gateway, before, options, readStdin)
+  const task = await client.call(routes.continueTask, { params: { taskId }, body: { prompt: work.prompt, ...hidden } })
   return finish(invocation, gateway, task, before.lastSeq, options)
 }

@@ -1,5 +1,6 @@
 /** `rclaude diff TASK`: what a task changed. In a pipe the patch byte for byte; on a terminal coloured, harmless and paged. */
 import { type Command, Option } from 'commander'
+import type { Withheld } from '../../protocol/event.ts'
 import { routes } from '../../protocol/routes.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
 import { neutralise } from '../neutralise.ts'
@@ -7,6 +8,7 @@ import { count, type Output, type Style, write } from '../output.ts'
 import { page } from '../pager.ts'
 import { type FileStat, PatchLines } from '../patch.ts'
 import { findTask } from '../task-name.ts'
+import { noteWithheld } from '../withheld.ts'
 import type { World } from '../world.ts'
 
 interface DiffOptions {
@@ -33,18 +35,20 @@ export function define(world: World): Command {
 
 async function diff(invocation: Invocation, name: string, options: DiffOptions): Promise<undefined> {
   const { world, out } = invocation
-  const { client } = await invocation.connect()
+  const gateway = await invocation.connect()
+  const { client } = gateway
   const taskId = await findTask(client, name)
   const response = await client.raw(routes.patch, {
     params: { taskId },
     query: { of: options.of, submodule: options.submodule },
   })
+  const withheld = await noteWithheld(gateway, taskId, out)
   const patch = bytesOf(response)
   if (!out.json && options.stat !== true && !world.stdout.isTTY) {
     for await (const chunk of patch) await write(world.stdout, chunk)
     return
   }
-  if (out.json || options.stat === true) return report(out, await read(patch, out.json), options)
+  if (out.json || options.stat === true) return report(out, await read(patch, out.json), withheld, options)
   await page(world, coloured(patch, out.style))
 }
 
@@ -63,8 +67,13 @@ async function read(patch: AsyncIterable<Uint8Array>, keep: boolean): Promise<Re
   return { files: lines.files, patch: kept.join('\n') + (kept.length > 0 ? '\n' : '') }
 }
 
-async function report(out: Output, { files, patch }: Read, options: DiffOptions): Promise<undefined> {
-  if (out.json) return void (await out.data(options.stat === true ? { files } : { files, patch }))
+async function report(
+  out: Output,
+  { files, patch }: Read,
+  withheld: Withheld[],
+  options: DiffOptions,
+): Promise<undefined> {
+  if (out.json) return void (await out.data({ files, ...(options.stat !== true && { patch }), withheld }))
   const { style } = out
   const most = Math.max(1, ...files.map((file) => file.insertions + file.deletions))
   const scale = (value: number) => (most <= BAR ? value : Math.ceil((value / most) * BAR))

@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { act, type Invocation, newCommand } from '../command.ts'
 import { oneLine } from '../neutralise.ts'
 import { findTask } from '../task-name.ts'
+import { noteWithheld } from '../withheld.ts'
 import { pullTask } from '../workspace/pull.ts'
 import type { World } from '../world.ts'
 
@@ -38,7 +39,8 @@ async function pull(invocation: Invocation, name: string, options: PullOptions):
       ...(options.branch !== undefined && { branch: options.branch }),
     },
   )
-  if (out.json) return void (await out.data({ taskId, ...pulled }))
+  const withheld = await noteWithheld(gateway, taskId, out)
+  if (out.json) return void (await out.data({ taskId, ...pulled, withheld }))
   const what = pulled.from === 'checkpoint' ? 'the newest checkpoint' : 'the result'
   const verb = { created: 'is now', updated: 'was moved to', unchanged: 'is already at' }[pulled.status]
   await out.line(

@@ -17,7 +17,7 @@ async function retry(invocation: Invocation, name: string, options: AgainOptions
   const { client } = gateway
   const taskId = await findTask(client, name)
   const old = await client.call(routes.getTask, { params: { taskId } })
-  const secrets = await prepare(invocation, gateway, old, options, () => readAll(invocation.world.stdin))
-  const task = await client.call(routes.retryTask, { params: { taskId }, body: { secrets } })
+  const hidden = await prepare(invocation, gateway, old, options, () => readAll(invocation.world.stdin))
+  const task = await client.call(routes.retryTask, { params: { taskId }, body: hidden })
   return finish(invocation, gateway, task, 0, options)
 }

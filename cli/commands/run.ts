@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
+import { DEFAULT_REPO_USER } from '../../protocol/clone.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { routes } from '../../protocol/routes.ts'
 import type { CreateTaskInput, Task } from '../../protocol/task.ts'
@@ -17,6 +18,7 @@ import { dryRun } from '../dry-run.ts'
 import { holdLease, type Lease, parseOnDisconnect } from '../lease.ts'
 import { wantsMachine, withProject } from '../project-file.ts'
 import { readAll } from '../prompt.ts'
+import { repoCredential, repoRequest } from '../repo-credential.ts'
 import { taskLine } from '../run-output.ts'
 import { openView, type RunView } from '../run-view.ts'
 import { agreeToSend, surveyText } from '../sending.ts'
@@ -46,6 +48,7 @@ export function define(world: World): Command {
     'rclaude run --exclude data/ --exclude "*.mp4" --dry-run',
     'rclaude run -- npm test',
     'rclaude run --json --on-disconnect stop:30s "fix it"   for CI; see docs/ci.md',
+    'rclaude run --repo https://github.com/me/private.git --repo-token GITHUB_TOKEN "fix the build"',
   ])
     .argument('[prompt]', 'what to do; - reads it from standard input')
     .usage('[options] [prompt] [-- command...]')
@@ -68,8 +71,11 @@ export function define(world: World): Command {
     .option('--no-workspace', 'start in an empty folder')
     .option('--repo <url>', 'clone this instead of sending your working tree')
     .option('--ref <ref>', 'branch, tag or commit of --repo')
+    .option('--repo-token <name>', 'token for a private --repo, given as --secret is; only the clone gets it')
+    .option('--repo-user <user>', `whose token it is (default: ${DEFAULT_REPO_USER})`)
+    .option('--repo-credentials', 'take what your own git has for --repo')
     .option('--launcher <name>', 'where it runs')
-    .option('--depth <n>', 'commits of history to send', wholeNumber)
+    .option('--depth <n>', 'commits of history to send, or to clone', wholeNumber)
     .option('--exclude <pattern>', 'leave these files out (as in .gitignore)', collect)
     .option('--include <pattern>', 'send these although git ignores them', collect)
     .option('--no-project-file', 'leave .rclaude.yaml aside')
@@ -91,7 +97,9 @@ async function run(invocation: Invocation, prompt: string | undefined, given: Ru
   if (options.dryRun === true) return dryRun(invocation, options, project)
   const stdin = onceOnly(() => readAll(world.stdin))
   const work = await readWork(prompt, options, world.afterDashes, stdin)
-  const secrets = await parseSecrets(options.secret ?? [], { env: world.env, readStdin: stdin })
+  const sources = { env: world.env, readStdin: stdin }
+  const secrets = await parseSecrets(options.secret ?? [], sources)
+  const credential = await repoCredential(options, sources)
 
   const gateway = await invocation.connect({ start: 'always', ...(options.wait === false && { maxWaitSeconds: 0 }) })
   const info = await gateway.client.call(routes.info)
@@ -115,6 +123,7 @@ async function run(invocation: Invocation, prompt: string | undefined, given: Ru
     return {
       ...request,
       ...(author && { author }),
+      ...(options.repo !== undefined && repoRequest(options, credential)),
       env: { ...model.env, ...request.env },
       secrets: { ...model.secrets, ...secrets },
     }
@@ -149,10 +158,7 @@ async function submit(
   finish: (workspace: CreateTaskInput['workspace']) => CreateTaskInput,
 ): Promise<Task> {
   if (!options.workspace) return create(gateway, options, finish({ kind: 'none' }))
-  if (options.repo !== undefined) {
-    const { repo, ref } = options
-    return create(gateway, options, finish({ kind: 'repo', url: repo, ...(ref !== undefined && { ref }) }))
-  }
+  if (options.repo !== undefined) return create(gateway, options, finish(repoRequest(options, undefined).workspace))
   const interrupted = new AbortController()
   const onSignal = () =>
     interrupted.abort(

@@ -1,30 +1,37 @@
 /**
  * Secrets at rest: AES-256-GCM under a key that lies beside the database in a file of its own (0600), so that a copied
- * database alone tells nothing. Those of a
- * task are deleted once the agent has them.
+ * database alone tells nothing. Those of a task are deleted once the agent has them.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { z } from 'zod'
 import { writeOwnerOnly } from '../../host/files.ts'
+import { RepoToken } from '../../protocol/clone.ts'
 import { Secrets } from '../../protocol/task.ts'
 
 const KEY_BYTES = 32
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
 
+/** What a task was given that nobody may read. */
+export const Hidden = z.object({ secrets: Secrets, repoToken: RepoToken.optional() })
+export type Hidden = z.infer<typeof Hidden>
+
 export interface Vault {
   /** @param place what they belong to: sealed for one, they cannot be opened for another */
-  seal(place: string, secrets: Secrets): Buffer
-  open(place: string, sealed: Buffer): Secrets
+  seal(place: string, hidden: Hidden): Buffer
+  open(place: string, sealed: Buffer): Hidden
+  /** Tells equal texts from others; without the key nobody can try what a text was. */
+  fingerprint(text: string): string
 }
 
 export function openVault(keyFile: string): Vault {
   const key = readOrMakeKey(keyFile)
   return {
-    seal(place, secrets) {
+    seal(place, hidden) {
       const nonce = randomBytes(NONCE_BYTES)
       const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(place))
-      const sealed = Buffer.concat([cipher.update(JSON.stringify(secrets), 'utf8'), cipher.final()])
+      const sealed = Buffer.concat([cipher.update(JSON.stringify(hidden), 'utf8'), cipher.final()])
       return Buffer.concat([nonce, cipher.getAuthTag(), sealed])
     },
     open(place, sealed) {
@@ -32,8 +39,9 @@ export function openVault(keyFile: string): Vault {
       const tag = sealed.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES)
       const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(place)).setAuthTag(tag)
       const text = Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()])
-      return Secrets.parse(JSON.parse(text.toString('utf8')))
+      return Hidden.parse(JSON.parse(text.toString('utf8')))
     },
+    fingerprint: (text) => createHmac('sha256', key).update(`fingerprint\n${text}`).digest('hex'),
   }
 }
 

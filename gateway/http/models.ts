@@ -33,7 +33,7 @@ export const modelHandlers: Pick<Handlers, 'listModels' | 'putModel' | 'deleteMo
       name,
       settings,
       secretNames,
-      ...(secretNames.length > 0 && { sealed: deps.vault.seal(modelSeal(owner, name), secrets) }),
+      ...(secretNames.length > 0 && { sealed: deps.vault.seal(modelSeal(owner, name), { secrets }) }),
       isDefault: makeDefault || before?.isDefault === true || own.length === 0,
       createdAt: isoNow(),
     }

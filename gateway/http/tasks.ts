@@ -57,11 +57,11 @@ export const taskHandlers: Pick<Handlers, Names> = {
     return call.c.body(null, 204)
   },
   async retryTask(call) {
-    const task = await retryTask(call.deps, taskOf(call), call.body.secrets, principalOf(call).user)
+    const task = await retryTask(call.deps, taskOf(call), call.body, principalOf(call).user)
     return call.c.json(task, 201, { location: `/v1/tasks/${task.id}` })
   },
   continueTask: async (call) =>
-    call.c.json(await continueTask(call.deps, taskOf(call), call.body.prompt, call.body.secrets), 202),
+    call.c.json(await continueTask(call.deps, taskOf(call), call.body.prompt, call.body), 202),
   renewLease(call) {
     const task = taskOf(call)
     // Whoever sends signs of life learns that they are no longer wanted.

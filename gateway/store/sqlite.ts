@@ -17,15 +17,28 @@ export function openStore(file: string, onUnreadable: OnUnreadable = () => {}): 
   // A killed process loses nothing that was committed; only a power cut may lose the newest commits.
   database.pragma('synchronous = NORMAL')
   database.pragma('foreign_keys = ON')
+  // What is deleted is overwritten, not only forgotten.
+  database.pragma('secure_delete = ON')
   migrate(database)
+  forgetLog(database) // of a gateway that was killed
   return {
     gatewayId: gatewayIdOf(database),
-    ...guarded(taskTables(database, onUnreadable)),
+    ...guarded(taskTables(database, onUnreadable, () => forgetLog(database))),
     ...guarded(launchTables(database)),
     ...guarded(accessTables(database)),
     ...guarded(modelTables(database)),
     ...guarded(shareTables(database)),
     close: () => database.close(),
+  }
+}
+
+/** The write-ahead log still holds what was deleted since: it is written back, and emptied. */
+function forgetLog(database: Database.Database): void {
+  try {
+    database.pragma('wal_checkpoint(TRUNCATE)')
+  } catch (error) {
+    if (!(error instanceof Database.SqliteError)) throw error
+    // A full disk: what was deleted is deleted, and the next time takes its traces along.
   }
 }
 

@@ -40,7 +40,8 @@ type TaskPart = Pick<
   | 'onEvents'
 >
 
-export function taskTables(database: Database, onUnreadable: OnUnreadable): TaskPart {
+/** @param onSecretsDropped makes sure that no trace of them is left */
+export function taskTables(database: Database, onUnreadable: OnUnreadable, onSecretsDropped: () => void): TaskPart {
   const listeners = new Set<(taskId: TaskId) => void>()
   const select = database.prepare<[string], FullRow>(`${SELECT_TASKS} WHERE id = ?`)
   const selectRow = database.prepare<[string], TaskRow>('SELECT * FROM tasks WHERE id = ?')
@@ -66,6 +67,8 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
     'SELECT task_id AS taskId, grace_seconds AS graceSeconds FROM leases',
   )
   const putSecrets = database.prepare('INSERT OR REPLACE INTO secrets VALUES (?, ?)')
+
+  const dropSecrets = database.prepare('DELETE FROM secrets WHERE task_id = ?')
 
   const publish = (taskId: TaskId) => {
     for (const listener of listeners) listener(taskId)
@@ -207,7 +210,9 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable): Task
     sealedSecrets: (taskId) =>
       database.prepare('SELECT sealed FROM secrets WHERE task_id = ?').pluck().get(taskId) as Buffer | undefined,
     putSecrets: (taskId, sealed) => void putSecrets.run(taskId, sealed),
-    dropSecrets: (taskId) => void database.prepare('DELETE FROM secrets WHERE task_id = ?').run(taskId),
+    dropSecrets(taskId) {
+      if (dropSecrets.run(taskId).changes > 0) onSecretsDropped()
+    },
     onEvents(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)

@@ -1,16 +1,23 @@
 /** Another prompt: for the agent that is kept, or for a new one that takes up files and conversation. */
 import { RclaudeError } from '../../protocol/errors.ts'
-import { type Secrets, stateOf, type Task } from '../../protocol/task.ts'
+import { stateOf, type Task } from '../../protocol/task.ts'
+import type { Hidden } from '../auth/vault.ts'
 import { admit } from './admission.ts'
 import { isoNow, type TaskContext } from './context.ts'
+import { sealed, tokenForAnotherClone } from './hidden.ts'
 
-export async function continueTask(context: TaskContext, task: Task, prompt: string, secrets: Secrets): Promise<Task> {
+export async function continueTask(context: TaskContext, task: Task, prompt: string, given: Hidden): Promise<Task> {
   mayContinue(task)
-  if (task.state === 'ended') await admit(context, task.spec, { owner: task.owner, secrets })
+  const hidden: Hidden = {
+    secrets: given.secrets,
+    repoToken: await tokenForAnotherClone(context, task, given.repoToken),
+  }
+  if (task.state === 'ended') await admit(context, task.spec, { owner: task.owner, secrets: hidden.secrets })
   const changed = context.store.changeTask(task.id, (now) => {
     if (now.state !== task.state || now.turns.length !== task.turns.length || isStopping(now)) return undefined
     // In the same transaction: a turn without the secrets it was given would be run without them.
-    if (Object.keys(secrets).length > 0) context.store.putSecrets(task.id, context.vault.seal(task.id, secrets))
+    const box = sealed(context, task.id, hidden)
+    if (box !== undefined) context.store.putSecrets(task.id, box)
     const turns = [...now.turns, { turn: now.turns.length + 1, prompt, createdAt: isoNow() }]
     const message = 'another turn'
     if (now.state === 'running') {

@@ -2,8 +2,10 @@
  * What the gateway says to the agent of a running task, decided afresh each time it looks: give it its turn, tell it to
  * stop. Saying something twice is harmless, so after a restart it simply says it again.
  */
+import { DEFAULT_CLONE_DEPTH } from '../../protocol/clone.ts'
 import { type RunSpec, RunStatus, type RunWorkspace } from '../../protocol/run.ts'
-import { MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS, type Secrets, type Task, type TaskSpec } from '../../protocol/task.ts'
+import { MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS, type Task, type TaskSpec } from '../../protocol/task.ts'
+import type { Hidden } from '../auth/vault.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { turnEnded } from './consequences.ts'
 import { isoNow, type TaskContext } from './context.ts'
@@ -47,10 +49,10 @@ function takeResult(context: TaskContext, task: Task, link: AgentLink, status: R
 
 async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
   const { spec } = task
+  const hidden = hiddenOf(context, task)
   const turn = task.turns.length
   const { limits } = context.config
-  const given = secretsOf(context, task)
-  const access = modelAccess(context, task.owner, spec, given)
+  const access = modelAccess(context, task.owner, spec, hidden.secrets)
   return {
     taskId: task.id,
     turn,
@@ -67,8 +69,8 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     setup: spec.setup,
     check: spec.check,
     env: { ...access?.env, ...spec.env },
-    secrets: { ...passedOn(context, spec, access), ...access?.secrets, ...given },
-    workspace: await workspaceOf(context, task),
+    secrets: { ...passedOn(context, spec, access), ...access?.secrets, ...hidden.secrets },
+    workspace: await workspaceOf(context, task, hidden.repoToken),
     resumeSessionId: turn > 1 ? task.workspace.sessionId : undefined,
     author: spec.author ?? { name: task.owner, email: `${task.owner.replace(/[^a-z0-9._-]/g, '-')}@rclaude.invalid` },
     checkpointSeconds: whole(context.config.intervals.checkpoint),
@@ -86,12 +88,12 @@ function passedOn(context: TaskContext, spec: TaskSpec, access: ModelAccess | un
 /** Seconds as the agent takes them. */
 const whole = (seconds: number): number => Math.max(1, Math.ceil(seconds))
 
-function secretsOf(context: TaskContext, task: Task): Secrets {
+function hiddenOf(context: TaskContext, task: Task): Hidden {
   const sealed = context.store.sealedSecrets(task.id)
-  return sealed === undefined ? {} : context.vault.open(task.id, sealed)
+  return sealed === undefined ? { secrets: {} } : context.vault.open(task.id, sealed)
 }
 
-async function workspaceOf(context: TaskContext, task: Task): Promise<RunWorkspace> {
+async function workspaceOf(context: TaskContext, task: Task, repoToken?: string): Promise<RunWorkspace> {
   const source = task.spec.workspace
   if (source.kind === 'none') return { kind: 'none' }
   const refs = await context.workspaces.refs(task.id)
@@ -107,6 +109,9 @@ async function workspaceOf(context: TaskContext, task: Task): Promise<RunWorkspa
       ...(refs.parts !== undefined && { parts: refs.parts }),
     }
   }
-  if (source.kind === 'repo') return { kind: 'repo', url: source.url, ref: source.ref }
+  if (source.kind === 'repo') {
+    const { user, depth = DEFAULT_CLONE_DEPTH, ...from } = source
+    return { ...from, depth, ...(user && repoToken && { credential: { user, token: repoToken } }) }
+  }
   throw new Error(`task ${task.id} has no snapshot`)
 }

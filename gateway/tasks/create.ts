@@ -1,12 +1,13 @@
 /** How a task comes to be: created, or repeated from an earlier one. */
-import { createHash } from 'node:crypto'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { NO_USAGE } from '../../protocol/event.ts'
 import { newTaskId, type TaskId } from '../../protocol/ids.ts'
 import { REFS } from '../../protocol/run.ts'
-import { type CreateTask, type Secrets, type Task, TaskSpec } from '../../protocol/task.ts'
+import { type CreateTask, type Task, TaskSpec } from '../../protocol/task.ts'
+import type { Hidden } from '../auth/vault.ts'
 import { admit } from './admission.ts'
 import { isoNow, type TaskContext } from './context.ts'
+import { sealed, tokenForAnotherClone } from './hidden.ts'
 
 export interface CreateOptions {
   owner: string
@@ -19,11 +20,12 @@ export async function createTask(
   request: CreateTask,
   options: CreateOptions,
 ): Promise<{ task: Task; created: boolean }> {
-  const requestHash = createHash('sha256').update(JSON.stringify(request)).digest('hex')
+  // With its secrets, so it is nothing that a stolen database could be asked about.
+  const requestHash = context.vault.fingerprint(JSON.stringify(request))
   const earlier = options.idempotencyKey && context.store.findIdempotent(options.owner, options.idempotencyKey)
   if (earlier) return { task: repeated(context, earlier, requestHash), created: false }
 
-  const { secrets, ...rest } = request
+  const { secrets, repoToken, ...rest } = request
   const spec = TaskSpec.parse(rest)
   const launcher = await admit(context, spec, { owner: options.owner, secrets })
   const id = newTaskId()
@@ -38,7 +40,7 @@ export async function createTask(
     id,
     spec: { ...spec, launcher: launcher.name },
     owner: options.owner,
-    secrets,
+    hidden: { secrets, repoToken },
     isolation: launcher.isolation,
     waitingFor: spec.workspace.kind === 'snapshot' ? 'workspace' : 'launch',
     idempotency: options.idempotencyKey ? { key: options.idempotencyKey, requestHash } : undefined,
@@ -47,17 +49,20 @@ export async function createTask(
   return { task, created: true }
 }
 
-/** The same work from the same snapshot, as a new task. */
-export async function retryTask(context: TaskContext, old: Task, secrets: Secrets, owner: string): Promise<Task> {
+/** The same work from the same snapshot, as a new task. A repository is cloned again only if that never succeeded. */
+export async function retryTask(context: TaskContext, old: Task, hidden: Hidden, owner: string): Promise<Task> {
   if (old.state !== 'ended')
     throw new RclaudeError('conflict', `task ${old.id} is ${old.state}: stop it first, or wait until it has ended`)
-  if (old.spec.workspace.kind === 'snapshot' && old.workspace.snapshot === undefined)
+  const { kind } = old.spec.workspace
+  const { snapshot } = old.workspace
+  if (kind === 'snapshot' && snapshot === undefined)
     throw new RclaudeError('conflict', `task ${old.id} never got its workspace: run it anew from your repository`)
-  const launcher = await admit(context, old.spec, { owner, secrets })
+  const repoToken = await tokenForAnotherClone(context, old, hidden.repoToken)
+  const launcher = await admit(context, old.spec, { owner, secrets: hidden.secrets })
   const id = newTaskId()
-  if (old.spec.workspace.kind !== 'none') {
+  if (kind !== 'none') {
     await context.workspaces.create(id, repositoryOptions(old.spec, owner))
-    if (old.spec.workspace.kind === 'snapshot') {
+    if (snapshot !== undefined) {
       await context.workspaces.copyFrom(id, old.id, [REFS.snapshot, REFS.base, REFS.parts])
       await context.workspaces.seal(id)
     }
@@ -67,10 +72,10 @@ export async function retryTask(context: TaskContext, old: Task, secrets: Secret
     id,
     spec,
     owner,
-    secrets,
+    hidden: { secrets: hidden.secrets, repoToken },
     isolation: launcher.isolation,
     waitingFor: 'launch',
-    workspace: old.spec.workspace.kind === 'snapshot' ? { snapshot: old.workspace.snapshot } : {},
+    workspace: snapshot === undefined ? {} : { snapshot },
     retryOf: old.id,
   })
   context.wake()
@@ -81,7 +86,7 @@ interface Insert {
   id: TaskId
   spec: TaskSpec
   owner: string
-  secrets: Secrets
+  hidden: Hidden
   isolation: Task['isolation']
   waitingFor: 'workspace' | 'launch'
   workspace?: Task['workspace']
@@ -101,7 +106,7 @@ async function insert(context: TaskContext, options: Insert): Promise<Task> {
 
 function store(context: TaskContext, options: Insert): Task {
   const now = isoNow()
-  const { id, spec, secrets } = options
+  const { id, spec, hidden } = options
   return context.store.insertTask({
     task: {
       id,
@@ -118,7 +123,7 @@ function store(context: TaskContext, options: Insert): Task {
       waitingFor: options.waitingFor,
       since: now,
     },
-    secrets: Object.keys(secrets).length > 0 ? context.vault.seal(id, secrets) : undefined,
+    secrets: sealed(context, id, hidden),
     idempotency: options.idempotency,
     events: [{ type: 'state', state: 'queued', message: `waiting for ${options.waitingFor}` }],
   })

@@ -74,7 +74,7 @@ function named(context: TaskContext, owner: string, name: string): ModelAccess {
 
 export function ofUser(context: TaskContext, model: StoredModel): ModelAccess {
   const { owner, name, settings, sealed } = model
-  const secrets = sealed === undefined ? {} : context.vault.open(modelSeal(owner, name), sealed)
+  const secrets = sealed === undefined ? {} : context.vault.open(modelSeal(owner, name), sealed).secrets
   return { from: 'user', profile: { name, settings }, env: modelEnvironment(settings), secrets, model: settings.model }
 }
 

@@ -1,9 +1,13 @@
 /** Tasks themselves: create, look, stop, go on. */
 import { z } from 'zod'
+import { RepoToken } from '../clone.ts'
 import { defineRoute } from '../route.ts'
 import { CreateTask, MAX_PROMPT, Secrets, STATES, Task } from '../task.ts'
 import { UserName } from './access.ts'
 import { flag, page } from './page.ts'
+
+/** Only for a task whose clone was made with one and never came to the gateway. */
+const repoToken = RepoToken.optional()
 
 export const taskRoutes = {
   createTask: defineRoute({
@@ -70,7 +74,7 @@ export const taskRoutes = {
     access: 'member',
     audit: 'task.retry',
     summary: 'Start the same work again from the same snapshot, as a new task.',
-    body: z.object({ secrets: Secrets.default({}) }),
+    body: z.object({ secrets: Secrets.default({}), repoToken }),
     response: Task,
     status: 201,
   }),
@@ -84,6 +88,7 @@ export const taskRoutes = {
     body: z.object({
       prompt: z.string().min(1).max(MAX_PROMPT),
       secrets: Secrets.default({}),
+      repoToken,
     }),
     response: Task,
     status: 202,

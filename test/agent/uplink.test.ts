@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { command } from '../../agent/adapters/command.ts'
 import { saveArtifacts } from '../../agent/artifacts.ts'
+import { Leaks } from '../../agent/run/leaks.ts'
 import { Uplink } from '../../agent/uplink.ts'
 import { createTurnWorkspace } from '../../agent/workspace/turn-workspace.ts'
 import { Workspace } from '../../agent/workspace/workspace.ts'
@@ -26,6 +27,7 @@ test('preparing a workspace without a gateway ends when the turn is stopped', as
       author,
     }),
     adapter: command,
+    leaks: new Leaks({}),
     mask: (value) => value,
     cwd: work,
     home,
@@ -54,7 +56,7 @@ test('artifacts that the gateway refuses are told with its reason, and the other
   mkdirSync(join(directory, 'sub'))
   writeFileSync(join(directory, 'large'), Buffer.alloc(16 * 1024 ** 2))
   writeFileSync(join(directory, 'sub', 'small'), 'x')
-  const saving = saveArtifacts(directory, (...artifact) => uplink.putArtifact(...artifact))
+  const saving = saveArtifacts(directory, new Leaks({}), (...artifact) => uplink.putArtifact(...artifact))
   await expect(saving).rejects.toThrow(/large \(artifact large is larger than 1\.0 MiB \(limits\.artifact\)\)/)
   const { artifacts } = await gateway.api.call(routes.listArtifacts, { params: { taskId: launch.taskId } })
   expect(artifacts).toEqual([{ name: 'sub/small', size: 1 }])
@@ -63,6 +65,6 @@ test('artifacts that the gateway refuses are told with its reason, and the other
 test('of many artifacts that are not saved a few are named and the others counted', async () => {
   const directory = temporaryDirectory()
   for (let n = 0; n < 8; n++) writeFileSync(join(directory, `f${n}`), '')
-  const saving = saveArtifacts(directory, () => Promise.reject(new Error('no')))
+  const saving = saveArtifacts(directory, new Leaks({}), () => Promise.reject(new Error('no')))
   await expect(saving).rejects.toThrow(/^artifacts were not saved: (f\d \(no\), ){4}f\d \(no\) and 3 more$/)
 })

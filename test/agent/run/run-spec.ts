@@ -12,7 +12,7 @@ export const specOf = (spec: Partial<RunSpec>): RunSpec =>
     limits: {},
     env: {},
     secrets: {},
-    workspace: { kind: 'repo', url: 'https://example.com/x.git' },
+    workspace: { kind: 'repo', url: 'https://example.com/x.git', depth: 50 },
     author: { name: 'A', email: 'a@example.com' },
     checkpointSeconds: 60,
     maxOfflineSeconds: 60,

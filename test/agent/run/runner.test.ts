@@ -65,7 +65,14 @@ const folderWorkspace = (work: string): TurnWorkspace => ({
     return undefined
   },
   async saveResult() {
-    return { commit: 'c0ffee', filesChanged: readdirSync(work).length, insertions: 0, deletions: 0, warnings: [] }
+    return {
+      commit: 'c0ffee',
+      filesChanged: readdirSync(work).length,
+      insertions: 0,
+      deletions: 0,
+      warnings: [],
+      withheld: [],
+    }
   },
 })
 

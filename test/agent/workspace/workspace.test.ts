@@ -111,6 +111,7 @@ describe('prepare', () => {
       kind: 'repo',
       url: `file://${source.path}`,
       ref: 'v1',
+      depth: 50,
     })
     expect(gitIn(work)('rev-parse', 'HEAD')).toBe(source.git('rev-parse', 'HEAD'))
     expect(gitIn(work)('remote', 'get-url', 'origin')).toBe(`file://${source.path}`)
@@ -120,8 +121,8 @@ describe('prepare', () => {
     expect(gitIn(task.repository)('show', `${REFS.result}:a`)).toBe('b')
     const missing = await gateway.newTask()
     await expect(
-      agentFor(gateway, missing.id, { kind: 'repo', url: `file://${source.path}`, ref: 'nope' }),
-    ).rejects.toThrow(/nope of file:.*could not be cloned/)
+      agentFor(gateway, missing.id, { kind: 'repo', url: `file://${source.path}`, ref: 'nope', depth: 50 }),
+    ).rejects.toThrow(/file:.* has no nope: --ref takes/)
   })
 
   test('without a workspace gives an empty folder and saves nothing', async () => {

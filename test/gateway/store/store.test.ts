@@ -1,4 +1,5 @@
-import { statSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { copyFileSync, existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { expect, test } from 'vitest'
@@ -275,4 +276,36 @@ test('a row that cannot be read is told and hides no other task', () => {
   expect(again.listTasks({ limit: 10 }).tasks.map((task) => task.id)).toEqual([sound])
   expect(told).toEqual([damaged, damaged])
   again.close()
+})
+
+test('of secrets that were deleted nothing is left in the database or its log', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const store = openStore(file)
+  const id = addTask(store)
+  const sealed = randomBytes(20_000) // more than a page
+  const holds = () =>
+    [file, `${file}-wal`].some((name) => existsSync(name) && readFileSync(name).includes(sealed.subarray(9_000, 9_100)))
+  store.putSecrets(id, sealed)
+  expect(holds()).toBe(true)
+  store.dropSecrets(id)
+  expect(holds()).toBe(false)
+  store.close()
+  expect(holds()).toBe(false)
+})
+
+test('what a killed gateway had deleted is gone from the log when the next one starts', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const store = openStore(file)
+  const id = addTask(store)
+  const sealed = randomBytes(20_000)
+  store.putSecrets(id, sealed)
+  store.deleteTask(id)
+  // As the disk is when the process is killed: with the log beside the database.
+  const copy = join(temporaryDirectory(), 'gateway.db')
+  for (const suffix of ['', '-wal']) copyFileSync(`${file}${suffix}`, `${copy}${suffix}`)
+  const holds = () => [copy, `${copy}-wal`].some((name) => readFileSync(name).includes(sealed.subarray(9_000, 9_100)))
+  expect(holds()).toBe(true)
+  const next = openStore(copy)
+  expect(holds()).toBe(false)
+  for (const one of [next, store]) one.close()
 })

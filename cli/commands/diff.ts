@@ -38,11 +38,11 @@ async function diff(invocation: Invocation, name: string, options: DiffOptions):
   const gateway = await invocation.connect()
   const { client } = gateway
   const taskId = await findTask(client, name)
+  const withheld = await noteWithheld(gateway, taskId, out)
   const response = await client.raw(routes.patch, {
     params: { taskId },
     query: { of: options.of, submodule: options.submodule },
   })
-  const withheld = await noteWithheld(gateway, taskId, out)
   const patch = bytesOf(response)
   if (!out.json && options.stat !== true && !world.stdout.isTTY) {
     for await (const chunk of patch) await write(world.stdout, chunk)

@@ -254,9 +254,10 @@ test('diff in a pipe is the patch byte for byte, --stat counts it', async () => 
     'diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n same\n-\u001b[31mold\xff\n+new\r\n',
     'latin1',
   )
-  const { url } = await loopback(
-    (_, response) => void response.writeHead(200, { 'content-type': 'text/x-diff' }).end(patch),
-  )
+  const { url } = await loopback(({ url: path }, response) => {
+    if (path?.endsWith('/patch')) return void response.writeHead(200, { 'content-type': 'text/x-diff' }).end(patch)
+    sendJson(response, aTask())
+  })
   const home = temporaryDirectory()
   const file = join(home, 'out')
   const raw = await runCli(bundle, home, ['diff', TASK], { env: envOf(url) })

@@ -131,7 +131,7 @@ test('a command that gives everything away leaves no secret anywhere', async () 
   // The agent's own part of the placement: what it says, and its logs and journals.
   const placement = join(world.data, 'run', id)
   expect(readdirSync(placement)).toContain('agent.log')
-  const all = { ...canaries, 'join code': joinCode }
+  const all: Canaries = { ...canaries, 'join code': joinCode }
   expect(sightingsIn(all, join(placement, 'state'))).toEqual([])
   expect(sightings(all, 'log of the agent', readFileSync(join(placement, 'agent.log')))).toEqual([])
 

@@ -49,9 +49,9 @@ async function agentFor(gateway: GitGateway, taskId: TaskId, checkout?: string) 
   return { ...agent, inA: gitIn(join(agent.work, 'libs/a')), inB: gitIn(join(agent.work, 'libs/a/deep/b')) }
 }
 
-async function send(path: string) {
+async function send(path: string, depth = 50) {
   const gateway = await startGitGateway()
-  await using snapshot = await takeSnapshot(path)
+  await using snapshot = await takeSnapshot(path, { depth })
   const task = await gateway.newTask({ objectFormat: snapshot.objectFormat })
   await pushSnapshot(snapshot, task)
   await gateway.workspaces.seal(task.id)
@@ -185,6 +185,21 @@ describe('submodules', () => {
     await gateway.workspaces.copyFrom(retry.id, task.id, [REFS.snapshot, REFS.base, REFS.parts])
     await gateway.workspaces.seal(retry.id)
     expect((await agentFor(gateway, retry.id)).inB('log', '--format=%s')).toBe('b')
+  })
+
+  test('bring a bounded history, and come home all the same', async () => {
+    const user = project()
+    write('dirty\n', user.a, 'a.txt')
+    const { agent, task } = await send(user.path, 1)
+    expect(agent.git('log', '--format=%s')).toBe('Snapshot of the working tree\nsubmodule libs/a')
+    expect(agent.inA('log', '--format=%s')).toBe('Snapshot of the working tree\nsubmodule deep/b')
+    expect(agent.inB('log', '--format=%s')).toBe('b')
+    write('dirty\nmore\n', agent.work, 'libs/a/a.txt')
+    await agent.save()
+    await pullTask(user.path, task)
+    expect(user.inA('rev-list', '--count', `rclaude/${task.taskId}`)).toBe('5')
+    for (const git of [user.git, user.inA]) expect(git('fsck', '--full', '--strict')).toBe('')
+    expect(await applyTask(user.path, task)).toMatchObject({ status: 'applied' })
   })
 
   test('that are not initialised stay a commit’s name, with a warning', async () => {

@@ -89,7 +89,7 @@ export async function applyTask(folder: string, remote: GatewayRemote, options: 
   await refuseEscapes(plans, remote.taskId)
   const cautions = await Promise.all(plans.map((plan) => cautionsFor(plan.changes, plan.repository.scratch)))
   if (plans.length > 1) for (const plan of plans) await writeDifference(plan, ['-n'], signal)
-  if (options.check !== true) for (const plan of plans) await writeDifference(plan, [], signal)
+  if (options.check !== true) await writeAll(plans)
   return {
     ...report,
     status: conflicts.length > 0 ? 'conflicts' : 'applied',
@@ -175,6 +175,25 @@ async function refuseEscapes(plans: readonly Plan[], taskId: string): Promise<vo
     'conflict',
     `nothing was applied: ${some.join('; ')}${more}. Look at it with rclaude diff ${taskId}, or take it as a branch with rclaude pull ${taskId}`,
   )
+}
+
+/** All were tried before, so what fails now is a full disk or a file that changes under us: then it is said how far it came. */
+async function writeAll(plans: readonly Plan[]): Promise<void> {
+  const written: string[] = []
+  for (const plan of plans)
+    try {
+      await writeDifference(plan, [])
+      written.push(plan.repository.path === '' ? 'the superproject' : plan.repository.path)
+    } catch (error) {
+      if (written.length === 0 || !(error instanceof RclaudeError)) throw error
+      throw new RclaudeError(
+        error.code,
+        `${error.message}; ${written.join(', ')} has the change already, the rest has not`,
+        {
+          cause: error,
+        },
+      )
+    }
 }
 
 /** The captured index matches the files, so git checks each path against it and refuses as a whole before writing. */

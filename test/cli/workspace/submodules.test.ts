@@ -49,9 +49,9 @@ async function agentFor(gateway: GitGateway, taskId: TaskId, checkout?: string) 
   return { ...agent, inA: gitIn(join(agent.work, 'libs/a')), inB: gitIn(join(agent.work, 'libs/a/deep/b')) }
 }
 
-async function send(path: string) {
+async function send(path: string, depth = 50) {
   const gateway = await startGitGateway()
-  await using snapshot = await takeSnapshot(path)
+  await using snapshot = await takeSnapshot(path, { depth })
   const task = await gateway.newTask({ objectFormat: snapshot.objectFormat })
   await pushSnapshot(snapshot, task)
   await gateway.workspaces.seal(task.id)
@@ -187,6 +187,21 @@ describe('submodules', () => {
     expect((await agentFor(gateway, retry.id)).inB('log', '--format=%s')).toBe('b')
   })
 
+  test('bring a bounded history, and come home all the same', async () => {
+    const user = project()
+    write('dirty\n', user.a, 'a.txt')
+    const { agent, task } = await send(user.path, 1)
+    expect(agent.git('log', '--format=%s')).toBe('Snapshot of the working tree\nsubmodule libs/a')
+    expect(agent.inA('log', '--format=%s')).toBe('Snapshot of the working tree\nsubmodule deep/b')
+    expect(agent.inB('log', '--format=%s')).toBe('b')
+    write('dirty\nmore\n', agent.work, 'libs/a/a.txt')
+    await agent.save()
+    await pullTask(user.path, task)
+    expect(user.inA('rev-list', '--count', `rclaude/${task.taskId}`)).toBe('5')
+    for (const git of [user.git, user.inA]) expect(git('fsck', '--full', '--strict')).toBe('')
+    expect(await applyTask(user.path, task)).toMatchObject({ status: 'applied' })
+  })
+
   test('that are not initialised stay a commit’s name, with a warning', async () => {
     const user = project()
     user.git('submodule', '--quiet', 'deinit', '-f', 'libs/a')
@@ -246,13 +261,22 @@ describe('submodules', () => {
     expect(read(user.path, 'top.txt')).toBe('top\n')
   })
 
-  test('a link where the submodule should be is not followed, nor a .git that leads elsewhere', async () => {
+  test('a link where the submodule should be is not followed, nor a .git that leads to another folder', async () => {
     const user = project()
     rmSync(user.a, { recursive: true })
     symlinkSync(repository().path, user.a)
     user.git('update-index', '--assume-unchanged', 'libs/a')
     await using snapshot = await takeSnapshot(user.path)
     expect(snapshot.parts).toBeUndefined()
+    const other = project()
+    const elsewhere = repository()
+    elsewhere.git('config', 'core.worktree', elsewhere.path)
+    rmSync(join(other.a, '.git'))
+    write(`gitdir: ${elsewhere.path}/.git\n`, other.a, '.git')
+    await using second = await takeSnapshot(other.path)
+    expect(second.warnings).toEqual([
+      expect.stringMatching(/^libs\/a is a submodule (that cannot be read|whose .git leads)/),
+    ])
   })
 
   test('a second run sends only what is new', async () => {
@@ -280,5 +304,59 @@ describe('submodules', () => {
     expect(await run()).toBeLessThan(20_000)
     user.inA('commit', '-q', '--allow-empty', '-m', 'next')
     expect(await run()).toBeLessThan(20_000)
+  })
+
+  test('a description of parts that leads out is refused, and an agent cannot write one', async () => {
+    const gateway = await startGitGateway()
+    const task = await gateway.newTask()
+    const { git, path } = repository()
+    const describe = (submodules: unknown) => {
+      write(JSON.stringify({ version: 1, submodules, large: [] }), path, 'parts.json')
+      git('add', '.')
+      git('commit', '-q', '-m', 'parts')
+      git('push', '-q', '-f', task.repository, `HEAD:${REFS.parts}`, `HEAD:${REFS.snapshot}`)
+    }
+    const id = 'a'.repeat(40)
+    const submodule = (at: string) => ({ path: at, snapshot: id, head: id, link: id })
+    const bad = ['../x', '/x', 'a/../../x', '.git/modules', 'a/.GIT/hooks', 'a//b', 'a\u001b[2J', '']
+    for (const at of bad) {
+      describe([submodule(at)])
+      await expect(gateway.workspaces.seal(task.id), at).rejects.toThrow(/refs\/heads\/parts holds no parts.json/)
+    }
+    describe([submodule('b'), submodule('a')])
+    await expect(gateway.workspaces.seal(task.id)).rejects.toThrow(/holds no parts.json/)
+    describe([submodule('a')])
+    await gateway.workspaces.seal(task.id)
+    expect((await gateway.workspaces.access(task.id, 'agent')).allow.writeRefs).not.toContain(REFS.parts)
+    expect((await gateway.workspaces.access(task.id, 'owner')).allow.writeRefs).toEqual([])
+  })
+
+  test('a hostile result cannot write into the submodule’s git directory or through what it made', async () => {
+    const user = project()
+    const { task } = await send(user.path)
+    const at = gitIn(task.repository)
+    const hash = (type: string, content: string | Buffer) =>
+      execFileSync('git', ['hash-object', '-w', '--literally', '--stdin', '-t', type], {
+        cwd: task.repository,
+        input: content,
+      })
+        .toString()
+        .trim()
+    const tree = (...entries: [mode: string, name: string, id: string][]) =>
+      hash(
+        'tree',
+        Buffer.concat(
+          entries.map(([mode, name, id]) => Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(id, 'hex')])),
+        ),
+      )
+    const blob = hash('blob', '#!/bin/sh\n')
+    const hooks = tree(['40000', 'hooks', tree(['100755', 'post-checkout', blob])])
+    for (const name of ['.git', '.GIT', 'git~1']) {
+      const forged = tree(['40000', 'libs', tree(['40000', 'a', tree(['40000', name, hooks])])])
+      at('update-ref', REFS.result, at('commit-tree', '-p', REFS.snapshot, '-m', 'forged', forged))
+      await expect(applyTask(user.path, task), name).rejects.toThrow(/could not be fetched|lies in a .git directory/)
+    }
+    expect(existsSync(join(user.path, '.git/modules/libs/a/hooks/post-checkout'))).toBe(false)
+    expect(read(user.a, 'a.txt')).toBe('a\n')
   })
 })

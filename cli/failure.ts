@@ -17,6 +17,7 @@ export function reportFailure(world: Pick<World, 'stderr' | 'env'>, error: unkno
 /** Conflicts and missing credentials are answers that scripts tell apart from faults of ours. */
 function failureCode(error: unknown): number {
   if (error instanceof RclaudeError && error.code === 'conflict') return EXIT_CODES.conflict
+  if (error instanceof RclaudeError && error.code === 'limit') return EXIT_CODES.budget
   if (error instanceof RclaudeError && error.code === 'model_auth_missing') return EXIT_CODES.usage
   return exitCodeOf(error)
 }

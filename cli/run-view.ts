@@ -22,6 +22,8 @@ export interface RunView {
   /** A part of the work that happens on this side. */
   step(name: string): Step
   event(event: TaskEvent): Promise<void>
+  /** Where the task stands in the queue; undefined when no limit holds it any more. */
+  queued(place: string | undefined): Promise<void>
   warn(text: string): Promise<void>
   note(text: string): Promise<void>
   /** While a question stands on the screen. */
@@ -62,6 +64,7 @@ export function plainView(stream: NodeJS.WritableStream, style: Style, now: () =
       }
     },
     event: (event) => print(transcript.add(event)),
+    queued: (place) => print(transcript.queued(place) ? [style.dim(`· queued, ${place}`)] : []),
     warn: (text) => print([style.yellow(`! ${text}`)]),
     note: (text) => print([text]),
     pause: () => {},
@@ -108,6 +111,7 @@ function liveView(stream: NodeJS.WriteStream, style: Style, now: () => number): 
       }
     },
     event: (event) => area.append(transcript.add(event)),
+    queued: async (place) => void transcript.queued(place), // the area below draws it
     warn: (text) => area.append([style.yellow(`! ${text}`)]),
     note: (text) => area.append([text]),
     pause: () => area.pause(),
@@ -129,6 +133,7 @@ function jsonView(stream: NodeJS.WritableStream, stderr: NodeJS.WritableStream):
   return {
     step: () => step,
     event: (event) => write(stream, `${safeJson(event)}\n`),
+    queued: async () => {},
     warn: (text) => write(stderr, `rclaude: ${text}\n`),
     note: (text) => write(stderr, `${text}\n`),
     pause: () => {},

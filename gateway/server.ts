@@ -31,6 +31,7 @@ import { keepReserve } from './reserve.ts'
 import { openStore } from './store/sqlite.ts'
 import type { StoredToken } from './store/store.ts'
 import type { TaskContext } from './tasks/context.ts'
+import { Served } from './tasks/queue.ts'
 import { Reconciler } from './tasks/reconciler.ts'
 import { DialLimit } from './tunnels/dial-limit.ts'
 import { AgentLinks } from './tunnels/links.ts'
@@ -94,6 +95,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     vault: openVault(join(dataDirectory, 'secret.key')),
     log,
     startedAtMs: Date.now(),
+    served: new Served(),
     reserve,
     dialLimit: new DialLimit(config.limits.dialsPerMinute),
     sessions: new AcceptedSessions({

@@ -6,6 +6,9 @@
 import { z } from 'zod'
 import { Duration, Size } from './units.ts'
 
+/** US dollars. */
+const Usd = z.number().positive().max(10_000_000)
+
 const defaults = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape).prefault({} as never)
 
 export const GatewayConfig = z.strictObject({
@@ -53,12 +56,23 @@ export const GatewayConfig = z.strictObject({
     launchRetry: Duration.default(5),
     checkpoint: Duration.default(120),
     eventComment: Duration.default(15),
+    /** How often `retention` is looked after. */
+    prune: Duration.default(600),
   }),
   limits: defaults({
     maxTasks: z.number().int().positive().default(20),
+    /** Undefined: limits.maxTasks alone. */
+    maxTasksPerUser: z.number().int().positive().optional(),
+    /** Tasks of one user that wait. */
+    maxQueued: z.number().int().positive().default(1_000),
     launchAttempts: z.number().int().positive().max(100).default(5),
     taskTimeout: Duration.default(14_400),
     taskIdle: Duration.default(1_800),
+    /** What a turn may cost whose task names no budget. Undefined: what maxTaskBudget and the day's budgets leave. */
+    taskBudget: Usd.optional(),
+    maxTaskBudget: Usd.optional(),
+    /** What the tasks of one user may cost in a UTC day. */
+    dailyBudgetPerUser: Usd.optional(),
     requestBody: Size.default(8 * 1024 ** 2),
     workspace: Size.default(4 * 1024 ** 3),
     workspaceFiles: z.number().int().positive().default(1_000_000),
@@ -83,6 +97,15 @@ export const GatewayConfig = z.strictObject({
     tunnelReplayTotal: Size.default(256 * 1024 ** 2),
     /** Below this much free space new tasks are refused. */
     minFreeDisk: Size.default(256 * 1024 ** 2),
+  }),
+  /** 0 is for ever, and without end: nothing of a user's is deleted unless somebody said so. */
+  retention: defaults({
+    /** Ended tasks with all they left. */
+    tasks: Duration.default(0),
+    /** Workspaces and artifacts of ended tasks; what was said and done stays. */
+    workspaces: Duration.default(0),
+    /** What all tasks may hold together; beyond it those that ended first are deleted. */
+    maxDisk: Size.default(0),
   }),
 })
 export type GatewayConfig = z.infer<typeof GatewayConfig>

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { RunResult, Usage } from './event.ts'
 import { LaunchId, TaskId } from './ids.ts'
+import { WaitLimit } from './limits.ts'
 import { Outcome, Reason } from './outcome.ts'
 
 export const PERMISSION_MODES = ['bypassPermissions', 'acceptEdits', 'default', 'dontAsk', 'plan'] as const
@@ -124,6 +125,8 @@ export const Turn = z.object({
   startedAt: z.iso.datetime().optional(),
   endedAt: z.iso.datetime().optional(),
   result: RunResult.optional(),
+  /** What it may cost, as it was decided when it was launched; absent for no limit. */
+  budgetUsd: z.number().positive().optional(),
 })
 export type Turn = z.infer<typeof Turn>
 
@@ -179,6 +182,10 @@ export const TaskState = z.discriminatedUnion('state', [
     launchFailures,
     /** Not launched again before this time. */
     notBefore: z.iso.datetime().optional(),
+    /** Which limit keeps it from being launched, as it is at the moment of the answer; absent when none does. */
+    limit: WaitLimit.optional(),
+    /** Its place, from 1, among those that wait for the same limit. */
+    position: z.number().int().positive().optional(),
   }),
   z.object({ state: z.literal('launching'), launchId: LaunchId, since: z.iso.datetime(), launchFailures }),
   /** The placement exists and has not dialled in yet. */
@@ -217,6 +224,10 @@ export const STATES = ['queued', 'launching', 'starting', 'running', 'finishing'
 export const StopRequest = z.object({ by: z.string(), at: z.iso.datetime(), reason: z.string() })
 export type StopRequest = z.infer<typeof StopRequest>
 
+/** Workspace and artifacts are no more; `by` is the key that asked for it, or who did. */
+export const Pruned = z.object({ at: z.iso.datetime(), by: z.string() })
+export type Pruned = z.infer<typeof Pruned>
+
 const taskBase = {
   id: TaskId,
   owner: z.string(),
@@ -240,6 +251,7 @@ const taskBase = {
   retryOf: TaskId.optional(),
   /** What keeps the work apart from the machine it runs on; `none` for the process launcher. */
   isolation: z.enum(['none', 'container']).optional(),
+  pruned: Pruned.optional(),
 } as const
 
 export const Task = z.intersection(z.object(taskBase), TaskState)
@@ -248,7 +260,7 @@ export type TaskBase = z.infer<z.ZodObject<typeof taskBase>>
 
 /** The state part of a task, without the rest of it. */
 export function stateOf(task: Task): TaskState {
-  const { id, owner, spec, createdAt, turns, stopRequested, workspace, usage, lastSeq, retryOf, isolation, ...state } =
-    task
+  const { id, owner, spec, createdAt, turns, stopRequested, workspace, usage, lastSeq, ...rest } = task
+  const { retryOf, isolation, pruned, ...state } = rest
   return state
 }

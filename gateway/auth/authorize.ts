@@ -8,6 +8,7 @@ import { TaskId } from '../../protocol/ids.ts'
 import { type AnyRoute, roleAllows } from '../../protocol/route.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Store } from '../store/store.ts'
+import { goneTask } from '../tasks/pruned.ts'
 import { authenticate, type Principal } from './tokens.ts'
 
 export interface AccessRequest {
@@ -67,9 +68,17 @@ const MAX_AUDIT_DETAIL = 500
 function visibleTask(store: Store, principal: Principal, id: string | undefined): Task {
   const taskId = TaskId.safeParse(id)
   const task = taskId.success ? store.getTask(taskId.data) : undefined
+  if (taskId.success && task === undefined) mustNotBeBuried(store, principal, taskId.data)
   if (task === undefined || !maySee(principal, task))
     throw new RclaudeError('not_found', `there is no task ${String(id).slice(0, 60)}`)
   return task
+}
+
+/** Whoever could see a task is told that it was deleted to make room. @throws RclaudeError `gone` */
+function mustNotBeBuried(store: Store, principal: Principal, taskId: TaskId): void {
+  const tombstone = store.tombstone(taskId)
+  if (tombstone === undefined || (principal.role !== 'admin' && tombstone.owner !== principal.user)) return
+  throw goneTask(taskId, tombstone)
 }
 
 const maySee = (principal: Principal, task: Task): boolean =>

@@ -5,6 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { newTokenId, type TokenId } from '../../protocol/ids.ts'
+import type { TokenLimits } from '../../protocol/limits.ts'
 import type { Role } from '../../protocol/route.ts'
 import type { Store, StoredToken } from '../store/store.ts'
 
@@ -31,6 +32,7 @@ export interface NewToken {
   user: string
   role: Role
   expiresInSeconds?: number | undefined
+  limits?: TokenLimits | undefined
 }
 
 /** @returns the row to store and the token's value, which nobody can read again */
@@ -46,6 +48,7 @@ export function makeToken(request: NewToken, now = Date.now()): { token: StoredT
     ...(request.expiresInSeconds !== undefined && {
       expiresAt: new Date(now + request.expiresInSeconds * 1000).toISOString(),
     }),
+    ...(request.limits !== undefined && Object.keys(request.limits).length > 0 && { limits: request.limits }),
   }
   return { token, secret }
 }

@@ -2,6 +2,7 @@
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { AnyRoute } from '../../protocol/route.ts'
 import { REFS } from '../../protocol/run.ts'
+import { mustHaveFiles } from '../tasks/pruned.ts'
 import { mustAwaitWorkspace, workspaceArrived } from '../tasks/requests.ts'
 import { type GitPath, serveGit } from '../workspaces/git-http.ts'
 import { type Call, type Handlers, principalOf, taskOf } from './context.ts'
@@ -15,6 +16,7 @@ export const gitHandlers: Pick<Handlers, 'gitRefs' | 'gitUploadPack' | 'gitRecei
 async function serve(call: Call<AnyRoute>, path: GitPath, service?: string): Promise<Response> {
   const { c, deps } = call
   const task = taskOf(call)
+  mustHaveFiles(task)
   const isPush = path === 'git-receive-pack' || service === 'git-receive-pack'
   if (isPush) mustAwaitWorkspace(task)
   const mayWrite = isPush && principalOf(call).role !== 'viewer'

@@ -3,12 +3,21 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import type { Task } from '../../protocol/task.ts'
 import { continueTask } from '../tasks/continue.ts'
 import { createTask, retryTask } from '../tasks/create.ts'
+import { withPlaces } from '../tasks/queue.ts'
 import { deleteTask, requestStop } from '../tasks/requests.ts'
 import { type Deps, type Handlers, principalOf, taskOf } from './context.ts'
 
 type Names = 'createTask' | 'listTasks' | 'getTask' | 'stopTask' | 'deleteTask' | 'retryTask' | 'continueTask'
 
-/** What is stored, and how the tunnel is doing at this moment. */
+/** Whose task it will be. */
+const askerOf = (call: Parameters<typeof principalOf>[0]) => {
+  const { user, tokenId } = principalOf(call)
+  return { owner: user, tokenId }
+}
+
+/** What is stored, and how it stands at this moment: its place in the queue, its tunnel. */
+const atPresent = (deps: Deps, tasks: Task[]): Task[] => withPlaces(deps, tasks).map((task) => withTunnel(deps, task))
+
 function withTunnel(deps: Deps, task: Task): Task {
   if (task.state !== 'running') return task
   const tunnel = deps.links.ofLaunch(task.placement.launchId)?.tunnel
@@ -21,7 +30,7 @@ export const taskHandlers: Pick<Handlers, Names> = {
     const idempotencyKey = c.req.header('idempotency-key')
     if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,200}$/.test(idempotencyKey))
       throw new RclaudeError('invalid', 'Idempotency-Key takes 1 to 200 printable characters')
-    const { task, created } = await createTask(deps, body, { owner: principalOf(call).user, idempotencyKey })
+    const { task, created } = await createTask(deps, body, { ...askerOf(call), idempotencyKey })
     if (call.auditId !== undefined) deps.store.setAuditTask(call.auditId, task.id)
     return c.json(task, created ? 201 : 200, { location: `/v1/tasks/${task.id}` })
   },
@@ -37,9 +46,9 @@ export const taskHandlers: Pick<Handlers, Names> = {
       limit: query.limit,
       cursor: query.cursor,
     })
-    return c.json({ ...result, tasks: result.tasks.map((task) => withTunnel(deps, task)) })
+    return c.json({ ...result, tasks: atPresent(deps, result.tasks) })
   },
-  getTask: (call) => call.c.json(withTunnel(call.deps, taskOf(call))),
+  getTask: (call) => call.c.json(atPresent(call.deps, [taskOf(call)])[0]),
   stopTask: (call) => call.c.json(requestStop(call.deps, taskOf(call), principalOf(call).user, call.body.reason), 202),
   async deleteTask(call) {
     await deleteTask(call.deps, taskOf(call))
@@ -47,9 +56,12 @@ export const taskHandlers: Pick<Handlers, Names> = {
     return call.c.body(null, 204)
   },
   async retryTask(call) {
-    const task = await retryTask(call.deps, taskOf(call), call.body.secrets, principalOf(call).user)
+    const task = await retryTask(call.deps, taskOf(call), call.body.secrets, askerOf(call))
     return call.c.json(task, 201, { location: `/v1/tasks/${task.id}` })
   },
-  continueTask: async (call) =>
-    call.c.json(await continueTask(call.deps, taskOf(call), call.body.prompt, call.body.secrets), 202),
+  async continueTask(call) {
+    const { prompt, secrets } = call.body
+    const task = await continueTask(call.deps, taskOf(call), prompt, secrets, principalOf(call).tokenId)
+    return call.c.json(task, 202)
+  },
 }

@@ -1,5 +1,6 @@
 /** Tokens and the audit log. */
 import type { Database } from 'better-sqlite3'
+import type { TokenLimits } from '../../protocol/limits.ts'
 import type { AuditRow } from '../../protocol/routes.ts'
 import type { Store, StoredToken } from './store.ts'
 
@@ -13,6 +14,8 @@ interface TokenRow {
   expires_at: string | null
   last_used_at: string | null
   revoked_at: string | null
+  /** JSON. */
+  limits: string | null
 }
 
 interface AuditRecord {
@@ -48,8 +51,19 @@ export function accessTables(database: Database): AccessPart {
   return {
     insertToken: (token) =>
       void database
-        .prepare('INSERT INTO tokens (id, hash, name, user, role, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)')
-        .run(token.id, token.hash, token.name, token.user, token.role, token.createdAt, token.expiresAt ?? null),
+        .prepare(
+          'INSERT INTO tokens (id, hash, name, user, role, created_at, expires_at, limits) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+        )
+        .run(
+          token.id,
+          token.hash,
+          token.name,
+          token.user,
+          token.role,
+          token.createdAt,
+          token.expiresAt ?? null,
+          token.limits === undefined ? null : JSON.stringify(token.limits),
+        ),
     findToken(hash) {
       const row = find.get(hash)
       return row && toToken(row)
@@ -93,6 +107,7 @@ const toToken = (row: TokenRow): StoredToken => ({
   ...(row.expires_at !== null && { expiresAt: row.expires_at }),
   ...(row.last_used_at !== null && { lastUsedAt: row.last_used_at }),
   ...(row.revoked_at !== null && { revokedAt: row.revoked_at }),
+  ...(row.limits !== null && { limits: JSON.parse(row.limits) as TokenLimits }),
 })
 
 const toAudit = (row: AuditRecord): AuditRow => ({

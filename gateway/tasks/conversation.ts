@@ -3,10 +3,11 @@
  * stop. Saying something twice is harmless, so after a restart it simply says it again.
  */
 import { type RunSpec, RunStatus, type RunWorkspace } from '../../protocol/run.ts'
-import { MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS, type Secrets, type Task } from '../../protocol/task.ts'
+import type { Secrets, Task } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { turnEnded } from './consequences.ts'
 import { isoNow, type TaskContext } from './context.ts'
+import { tokenLimitsOf, turnLimits } from './turn-limits.ts'
 
 /**
  * @returns `nothing_to_stop` when a stop was asked for and the agent never had the turn; `listening` when it has more to
@@ -47,7 +48,6 @@ function takeResult(context: TaskContext, task: Task, link: AgentLink, status: R
 async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
   const { spec } = task
   const turn = task.turns.length
-  const { limits } = context.config
   return {
     taskId: task.id,
     turn,
@@ -56,11 +56,12 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     command: spec.command,
     model: spec.model,
     permissionMode: spec.permissionMode,
-    limits: {
-      ...spec.limits,
-      timeoutSeconds: whole(Math.min(spec.limits.timeoutSeconds ?? MAX_TIMEOUT_SECONDS, limits.taskTimeout)),
-      idleSeconds: whole(Math.min(spec.limits.idleSeconds ?? MAX_IDLE_SECONDS, limits.taskIdle)),
-    },
+    ...turnLimits(
+      spec.limits,
+      context.config.limits,
+      tokenLimitsOf(context.store, task.id),
+      task.turns.at(-1)?.budgetUsd,
+    ),
     setup: spec.setup,
     check: spec.check,
     env: spec.env,

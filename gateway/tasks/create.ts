@@ -5,11 +5,12 @@ import { NO_USAGE } from '../../protocol/event.ts'
 import { newTaskId, type TaskId } from '../../protocol/ids.ts'
 import { REFS } from '../../protocol/run.ts'
 import { type CreateTask, type Secrets, type Task, TaskSpec } from '../../protocol/task.ts'
-import { admit } from './admission.ts'
+import { type Asker, admit, checkQuotas } from './admission.ts'
 import { isoNow, type TaskContext } from './context.ts'
+import { mustHaveFiles } from './pruned.ts'
+import { cutLimits } from './turn-limits.ts'
 
-export interface CreateOptions {
-  owner: string
+export interface CreateOptions extends Asker {
   idempotencyKey?: string | undefined
 }
 
@@ -25,7 +26,7 @@ export async function createTask(
 
   const { secrets, ...rest } = request
   const spec = TaskSpec.parse(rest)
-  const launcher = await admit(context, spec, secrets)
+  const launcher = await admit(context, spec, secrets, options)
   const id = newTaskId()
   if (spec.workspace.kind !== 'none') await context.workspaces.create(id, repositoryOptions(spec, options.owner))
   // Asked again: a second request with the same key may have come while this one waited.
@@ -38,6 +39,7 @@ export async function createTask(
     id,
     spec: { ...spec, launcher: launcher.name },
     owner: options.owner,
+    tokenId: options.tokenId,
     secrets,
     isolation: launcher.isolation,
     waitingFor: spec.workspace.kind === 'snapshot' ? 'workspace' : 'launch',
@@ -48,24 +50,26 @@ export async function createTask(
 }
 
 /** The same work from the same snapshot, as a new task. */
-export async function retryTask(context: TaskContext, old: Task, secrets: Secrets, owner: string): Promise<Task> {
+export async function retryTask(context: TaskContext, old: Task, secrets: Secrets, asker: Asker): Promise<Task> {
+  const { owner, tokenId } = asker
   if (old.state !== 'ended')
     throw new RclaudeError('conflict', `task ${old.id} is ${old.state}: stop it first, or wait until it has ended`)
   if (old.spec.workspace.kind === 'snapshot' && old.workspace.snapshot === undefined)
     throw new RclaudeError('conflict', `task ${old.id} never got its workspace: run it anew from your repository`)
-  const launcher = await admit(context, old.spec, secrets)
+  if (old.spec.workspace.kind === 'snapshot') mustHaveFiles(old)
+  const launcher = await admit(context, old.spec, secrets, asker)
   const id = newTaskId()
-  if (old.spec.workspace.kind !== 'none') {
-    await context.workspaces.create(id, repositoryOptions(old.spec, owner))
-    if (old.spec.workspace.kind === 'snapshot') {
-      await context.workspaces.copyFrom(id, old.id, [REFS.snapshot, REFS.base])
-      await context.workspaces.seal(id)
-    }
+  try {
+    await copyWorkspace(context, old, id, owner)
+  } catch (error) {
+    await context.workspaces.delete(id)
+    throw error
   }
   const task = await insert(context, {
     id,
     spec: old.spec,
     owner,
+    tokenId,
     secrets,
     isolation: launcher.isolation,
     waitingFor: 'launch',
@@ -76,10 +80,17 @@ export async function retryTask(context: TaskContext, old: Task, secrets: Secret
   return task
 }
 
-interface Insert {
+async function copyWorkspace(context: TaskContext, old: Task, id: TaskId, owner: string): Promise<void> {
+  if (old.spec.workspace.kind === 'none') return
+  await context.workspaces.create(id, repositoryOptions(old.spec, owner))
+  if (old.spec.workspace.kind !== 'snapshot') return
+  await context.workspaces.copyFrom(id, old.id, [REFS.snapshot, REFS.base])
+  await context.workspaces.seal(id)
+}
+
+interface Insert extends Asker {
   id: TaskId
   spec: TaskSpec
-  owner: string
   secrets: Secrets
   isolation: Task['isolation']
   waitingFor: 'workspace' | 'launch'
@@ -100,7 +111,10 @@ async function insert(context: TaskContext, options: Insert): Promise<Task> {
 
 function store(context: TaskContext, options: Insert): Task {
   const now = isoNow()
-  const { id, spec, secrets } = options
+  const { id, spec, secrets, tokenId } = options
+  checkQuotas(context, spec, options)
+  const token = (tokenId === undefined ? undefined : context.store.tokenLimits().get(tokenId)) ?? {}
+  const warnings = cutLimits(spec.limits, context.config.limits, token)
   return context.store.insertTask({
     task: {
       id,
@@ -117,9 +131,13 @@ function store(context: TaskContext, options: Insert): Task {
       waitingFor: options.waitingFor,
       since: now,
     },
+    tokenId,
     secrets: Object.keys(secrets).length > 0 ? context.vault.seal(id, secrets) : undefined,
     idempotency: options.idempotency,
-    events: [{ type: 'state', state: 'queued', message: `waiting for ${options.waitingFor}` }],
+    events: [
+      ...warnings.map((message) => ({ type: 'warning' as const, message })),
+      { type: 'state', state: 'queued', message: `waiting for ${options.waitingFor}` },
+    ],
   })
 }
 

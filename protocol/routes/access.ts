@@ -1,6 +1,7 @@
 /** Tokens, and the record of what was done with them. */
 import { z } from 'zod'
 import { TaskId, TokenId } from '../ids.ts'
+import { TokenLimits } from '../limits.ts'
 import { defineRoute, ROLES } from '../route.ts'
 import { page } from './page.ts'
 
@@ -16,6 +17,7 @@ export const Token = z.object({
   expiresAt: z.iso.datetime().optional(),
   lastUsedAt: z.iso.datetime().optional(),
   revokedAt: z.iso.datetime().optional(),
+  limits: TokenLimits.optional(),
 })
 export type Token = z.infer<typeof Token>
 
@@ -45,6 +47,7 @@ export const accessRoutes = {
       user: UserName,
       role: Role,
       expiresInSeconds: z.number().int().positive().optional(),
+      limits: TokenLimits.optional(),
     }),
     response: z.object({ token: Token, secret: z.string() }),
     status: 201,

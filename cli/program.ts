@@ -34,6 +34,7 @@ export const COMMANDS: Record<string, Entry> = {
   continue: { summary: 'give a task another prompt', load: () => import('./commands/continue.ts') },
   stop: { summary: 'stop tasks; what they did is saved', load: () => import('./commands/stop.ts') },
   rm: { summary: 'delete tasks with all they left', load: () => import('./commands/rm.ts') },
+  prune: { summary: 'delete ended tasks to make room', load: () => import('./commands/prune.ts') },
   login: { summary: 'use a gateway elsewhere', load: () => import('./commands/login.ts') },
   gateway: { summary: 'start, look at or stop the local gateway', load: () => import('./commands/gateway.ts') },
   token: { summary: 'make, list and revoke tokens', load: () => import('./commands/token.ts') },

@@ -33,6 +33,7 @@ import type { StoredToken } from './store/store.ts'
 import type { TaskContext } from './tasks/context.ts'
 import { Served } from './tasks/queue.ts'
 import { Reconciler } from './tasks/reconciler.ts'
+import { Retention } from './tasks/retention.ts'
 import { DialLimit } from './tunnels/dial-limit.ts'
 import { AgentLinks } from './tunnels/links.ts'
 import { Artifacts } from './workspaces/artifacts.ts'
@@ -123,12 +124,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     JSON.stringify({ url: state.url, pid: process.pid, version: options.version, startedAt: new Date().toISOString() }),
   )
   reconciler.start()
+  const retention = new Retention(deps)
+  retention.start()
   log.info({ url: state.url, dataDirectory, version: options.version }, 'gateway ready')
 
   async function stop(): Promise<void> {
     state.isReady = false
     rmSync(join(dataDirectory, 'gateway.json'), { force: true })
-    await reconciler.stop()
+    await Promise.all([reconciler.stop(), retention.stop()])
     for (const link of deps.links.all()) link.close('the gateway is stopping')
     await drain(server)
     connections.stop()

@@ -3,11 +3,20 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import type { Task } from '../../protocol/task.ts'
 import { continueTask } from '../tasks/continue.ts'
 import { createTask, retryTask } from '../tasks/create.ts'
+import { prune } from '../tasks/prune.ts'
 import { withPlaces } from '../tasks/queue.ts'
 import { deleteTask, requestStop } from '../tasks/requests.ts'
 import { type Deps, type Handlers, principalOf, taskOf } from './context.ts'
 
-type Names = 'createTask' | 'listTasks' | 'getTask' | 'stopTask' | 'deleteTask' | 'retryTask' | 'continueTask'
+type Names =
+  | 'createTask'
+  | 'listTasks'
+  | 'getTask'
+  | 'stopTask'
+  | 'deleteTask'
+  | 'pruneTasks'
+  | 'retryTask'
+  | 'continueTask'
 
 /** Whose task it will be. */
 const askerOf = (call: Parameters<typeof principalOf>[0]) => {
@@ -54,6 +63,31 @@ export const taskHandlers: Pick<Handlers, Names> = {
     await deleteTask(call.deps, taskOf(call))
     call.deps.reserve.restore()
     return call.c.body(null, 204)
+  },
+  async pruneTasks(call) {
+    const { c, deps, body } = call
+    const { user, role } = principalOf(call)
+    if (body.allUsers && role !== 'admin')
+      throw new RclaudeError(
+        'forbidden',
+        `all users' tasks are an administrator's to prune; leave out --all-users for yours`,
+      )
+    const { allUsers, endedBefore, ...rest } = body
+    const { pruned, nextCursor } = await prune(deps, {
+      ...rest,
+      before: endedBefore,
+      owner: allUsers ? undefined : user,
+      by: `rclaude prune by ${user}`,
+    })
+    if (!body.dryRun) deps.reserve.restore()
+    const tasks = pruned.map(({ task: { id, owner, endedAt, outcome }, bytes }) => ({
+      id,
+      owner,
+      endedAt,
+      outcome,
+      bytes,
+    }))
+    return c.json({ tasks, bytes: tasks.reduce((sum, { bytes }) => sum + bytes, 0), ...(nextCursor && { nextCursor }) })
   },
   async retryTask(call) {
     const task = await retryTask(call.deps, taskOf(call), call.body.secrets, askerOf(call))

@@ -66,7 +66,7 @@ function mayContinue(task: Task): void {
   }
   if (task.spec.agent === 'command') refuse('ran a command, which has no conversation: use rclaude retry')
   if (isStopping(task)) refuse('is being stopped: wait until it has ended')
-  if (task.spec.workspace.kind !== 'none') mustHaveFiles(task)
+  mustHaveFiles(task)
   const isKept = task.state === 'running' && task.keptUntil !== undefined
   if (task.state !== 'ended' && !isKept) refuse(`is ${task.state}: wait until its turn has ended, or stop it`)
   if (task.spec.workspace.kind === 'snapshot' && task.workspace.snapshot === undefined)

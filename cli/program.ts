@@ -49,15 +49,15 @@ const GLOBALS_WITH_VALUE = new Set(['--gateway', '--token-file'])
 
 /** @returns the exit code */
 export async function runProgram(world: World): Promise<number> {
+  const called = commandIn(world.argv)
   try {
-    const called = commandIn(world.argv)
     const program = await buildProgram(world, called === 'help' ? 'all' : called)
     const dashes = called !== undefined && TAKES_COMMAND.has(called) ? world.argv.indexOf('--') : -1
     if (dashes >= 0) world.afterDashes = world.argv.slice(dashes + 1)
     await program.parseAsync(dashes >= 0 ? world.argv.slice(0, dashes) : world.argv, { from: 'user' })
     return world.exitCode
   } catch (error) {
-    return reportFailure(world, error)
+    return reportFailure(world, error, called)
   }
 }
 

@@ -110,6 +110,29 @@ test('the end of a budget that the gateway set names its key', async () => {
   })
 })
 
+test('a turn on a kept machine gets what is left of the day, and is refused when that is spent', async () => {
+  const world = await startWorld({ settings: { RCLAUDE_LIMITS__DAILY_BUDGET_PER_USER: '0.15' }, script: TWENTY })
+  stopTasksAfterwards(world)
+  const { id } = await world.createTask({ ...prompt(), keepSeconds: 600 })
+  const kept = (turns: number) =>
+    eventually(`turn ${turns} is done`, async () => {
+      const task = await world.getTask(id)
+      const isKept = task.state === 'running' && task.keptUntil !== undefined
+      return isKept && task.turns.length === turns && task
+    })
+  const goOn = () => world.api().call(routes.continueTask, { params: { taskId: id }, body: { prompt: 'more' } })
+  const first = await kept(1)
+  expect(first.turns[0]?.budgetUsd).toBe(0.15)
+  await goOn()
+  const second = await kept(2)
+  expect(second.turns[1]?.budgetUsd).toBeCloseTo(0.15 - first.usage.costUsd)
+  expect(second.turns[1]?.result).toMatchObject({
+    outcome: 'budget',
+    message: expect.stringContaining('the limit is that of the budget of the day'),
+  })
+  await expect(goOn()).rejects.toMatchObject({ code: 'limit', message: expect.stringContaining('dailyBudgetPerUser') })
+})
+
 const atWork = async (world: World, taskId: string): Promise<Task> => {
   await eventually('it is at work', async () =>
     (await world.events(taskId)).some((event) => event.type === 'session_update'),

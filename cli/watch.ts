@@ -91,7 +91,7 @@ function watchQueue(getTask: () => Promise<Task>, view: RunView) {
   const look = async () => {
     const task = await getTask().catch(() => undefined)
     if (timer === undefined) return
-    if (task !== undefined) await view.queued(placeText(task))
+    if (task !== undefined) await view.queued(placeText(task)).catch(() => {}) // whoever writes next meets it too
     if (timer !== undefined) timer = setTimeout(look, QUEUE_LOOK_MS)
   }
   return {

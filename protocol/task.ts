@@ -130,6 +130,12 @@ export const Turn = z.object({
 })
 export type Turn = z.infer<typeof Turn>
 
+/** What the newest turn has cost so far, of a task whose turns cost so much together. */
+export function costOfLastTurn(turns: readonly Pick<Turn, 'result'>[], costUsd: number): number {
+  const earlier = turns.slice(0, -1).reduce((sum, turn) => sum + (turn.result?.usage.costUsd ?? 0), 0)
+  return Math.max(0, costUsd - earlier)
+}
+
 /** One container or process that a launcher started. `handle` is the launcher's own: a pid, a container id, an ARN. */
 export const Placement = z.object({
   launchId: LaunchId,

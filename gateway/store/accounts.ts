@@ -2,7 +2,7 @@
 import type { Database } from 'better-sqlite3'
 import type { TaskId, TokenId } from '../../protocol/ids.ts'
 import { TokenLimits, utcDay } from '../../protocol/limits.ts'
-import type { AgentName, Turn } from '../../protocol/task.ts'
+import { type AgentName, costOfLastTurn, type Turn } from '../../protocol/task.ts'
 import type { Store } from './store.ts'
 
 type AccountPart = Pick<Store, 'countQueued' | 'waitingTasks' | 'takenTasks' | 'spentOn' | 'tokenOf' | 'tokenLimits'>
@@ -37,7 +37,7 @@ export function accountTables(database: Database): AccountPart {
      ORDER BY n`,
   )
   const taken = database.prepare<[], TakenRow>(
-    `SELECT owner, token_id, iif(json_valid(turns), turns, '[]') AS turns,
+    `SELECT owner, token_id, iif(iif(json_valid(turns), json_type(turns), '') = 'array', turns, '[]') AS turns,
        iif(json_valid(usage), usage ->> '$.costUsd', 0) AS cost_usd
      FROM tasks WHERE state IN ('launching', 'starting', 'running', 'finishing')`,
   )
@@ -79,12 +79,6 @@ function reserved(turns: readonly Turn[], costUsd: number): number {
   const last = turns.at(-1)
   if (last?.budgetUsd === undefined || last.result !== undefined || last.endedAt !== undefined) return 0
   return Math.max(0, last.budgetUsd - costOfLastTurn(turns, costUsd))
-}
-
-/** What the newest turn has cost so far, of a task whose turns cost so much together. */
-export function costOfLastTurn(turns: readonly Pick<Turn, 'result'>[], costUsd: number): number {
-  const earlier = turns.slice(0, -1).reduce((sum, turn) => sum + (turn.result?.usage.costUsd ?? 0), 0)
-  return Math.max(0, costUsd - earlier)
 }
 
 /** Puts an amount on today's account; part of the transaction that it is called in. */

@@ -5,7 +5,7 @@
  */
 import type { RunResult, Usage } from '../../protocol/event.ts'
 import type { Outcome } from '../../protocol/outcome.ts'
-import type { Task } from '../../protocol/task.ts'
+import { costOfLastTurn, type Task } from '../../protocol/task.ts'
 
 /** Ends in the middle of the work. One that came to its end and cost nothing did cost nothing. */
 const CUT_SHORT: ReadonlySet<Outcome> = new Set(['cancelled', 'timeout', 'failed', 'interrupted', 'lost'])
@@ -14,8 +14,7 @@ const CUT_SHORT: ReadonlySet<Outcome> = new Set(['cancelled', 'timeout', 'failed
 export function chargeForUnknown(task: Pick<Task, 'turns' | 'usage'>, result: RunResult | undefined): number {
   const turn = task.turns.at(-1)
   if (turn?.budgetUsd === undefined || turn.startedAt === undefined || turn.result !== undefined) return 0
-  const earlierUsd = task.turns.slice(0, -1).reduce((sum, { result }) => sum + (result?.usage.costUsd ?? 0), 0)
-  if (task.usage.costUsd > earlierUsd) return 0 // it was told on the way
+  if (costOfLastTurn(task.turns, task.usage.costUsd) > 0) return 0 // it was told on the way
   if (result === undefined) return turn.budgetUsd
   const isUnknown = result.usage.costUsd === 0 && hasTokens(result.usage) && CUT_SHORT.has(result.outcome)
   return isUnknown ? turn.budgetUsd : 0

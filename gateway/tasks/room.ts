@@ -32,7 +32,10 @@ export interface DayBudget {
 }
 
 export interface Room {
-  /** What keeps this task from being launched now, or what its turn may cost. */
+  /**
+   * What keeps this task from being launched now, or what its turn may cost. Asked in the order of the queue: behind a
+   * task that waits for money, others do not take it from under its eyes.
+   */
   grant(claim: Claim): Grant
   /** The same for a turn that needs no place of its own, since its task runs. */
   grantMoney(claim: Claim): Grant
@@ -104,10 +107,20 @@ export function countRoom(
     return { usd }
   }
 
+  /** Budgets that somebody waits for. */
+  const awaited = new Set<string>()
+  const accountOf = (claim: Claim, limit: WaitLimit) =>
+    `${limit} ${limit === 'token.dailyBudget' ? claim.tokenId : claim.owner}`
+
   return {
     grant(claim) {
-      const limit = placeLimit(claim)
-      return limit === undefined ? grantMoney(claim) : { limit }
+      const place = placeLimit(claim)
+      if (place !== undefined) return { limit: place }
+      const behind = budgetsOf(claim).find(({ limit }) => awaited.has(accountOf(claim, limit)))
+      if (behind !== undefined) return { limit: behind.limit }
+      const money = grantMoney(claim)
+      if ('limit' in money) awaited.add(accountOf(claim, money.limit))
+      return money
     },
     grantMoney,
     take: ({ owner, tokenId }, usd) => void taken.push({ owner, tokenId, reservedUsd: usd ?? 0 }),

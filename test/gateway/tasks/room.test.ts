@@ -46,9 +46,16 @@ test('a turn gets the least of what it asked for and what is allowed', () => {
 test('what running turns may still cost is not given to others', () => {
   const room = roomWith({ dailyBudgetPerUser: 10 }, { spent: [spent(3)], taken: [running(5)] })
   expect(room.grant(claude(2))).toEqual({ usd: 2 })
-  expect(room.grant(claude(2.5))).toEqual({ limit: 'limits.dailyBudgetPerUser' })
   room.take(claude(2), 2)
   expect(room.grant(claude(1))).toEqual({ limit: 'limits.dailyBudgetPerUser' })
+})
+
+test('a task that wants little does not go past one of the same user that waits for more', () => {
+  const room = roomWith({ dailyBudgetPerUser: 10 }, { spent: [spent(3)], taken: [running(5)] })
+  expect(room.grant(claude(2.5))).toEqual({ limit: 'limits.dailyBudgetPerUser' })
+  expect(room.grant(claude(1))).toEqual({ limit: 'limits.dailyBudgetPerUser' })
+  expect(room.grant({ ...claude(1), agent: 'command' })).toEqual({ usd: undefined })
+  expect(room.grant({ ...claude(1), owner: 'bob' })).toEqual({ usd: 1 })
 })
 
 test('when nothing is set aside, the rest goes to whoever wanted more', () => {

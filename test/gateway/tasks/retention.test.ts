@@ -1,6 +1,7 @@
 /** What is deleted by itself, what never is, and what is said of it afterwards: on a real gateway. */
 import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import { expect, test } from 'vitest'
 import { createLogger } from '../../../gateway/log.ts'
 import { openStore } from '../../../gateway/store/sqlite.ts'
@@ -183,6 +184,33 @@ test('a task that was continued between the look and the deletion keeps everythi
   expect(context.store.getTask(id)).toMatchObject({ state: 'queued' })
   expect(context.store.getTask(id)?.pruned).toBeUndefined()
   expect(context.store.endedTasks({ limit: 10 })).toEqual([])
+})
+
+test('a damaged row does not keep its task for ever', async () => {
+  const { context, directory } = parts()
+  const id = addEnded(context)
+  const database = new Database(join(directory, 'gateway.db'))
+  database.prepare(`UPDATE tasks SET facts = '{broken' WHERE id = ?`).run(id)
+  database.close()
+  const [seen] = context.store.endedTasks({ limit: 1 })
+  if (seen === undefined) throw new Error('no task')
+  expect(seen).toMatchObject({ id, outcome: 'unknown' })
+  expect(await remove(context, seen, { workspacesOnly: true, by: 'test' })).toBe(false)
+  expect(await remove(context, seen, { workspacesOnly: false, by: 'test' })).toBe(true)
+  expect(context.store.tombstone(id)).toMatchObject({ owner: 'alice', by: 'test' })
+  expect(context.store.endedTasks({ limit: 1 })).toEqual([])
+})
+
+test('that a task was deleted is forgotten in the end', async () => {
+  const { context } = parts()
+  const id = addEnded(context)
+  const [seen] = context.store.endedTasks({ limit: 1 })
+  if (seen === undefined) throw new Error('no task')
+  await remove(context, seen, { workspacesOnly: false, by: 'test' })
+  context.store.dropTombstones('2020-01-01T00:00:00.000Z')
+  expect(context.store.tombstone(id)).toBeDefined()
+  context.store.dropTombstones(new Date(Date.now() + 1_000).toISOString())
+  expect(context.store.tombstone(id)).toBeUndefined()
 })
 
 test('files that a killed gateway left behind are swept; those of living and of new tasks are not', async () => {

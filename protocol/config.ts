@@ -4,10 +4,12 @@
  * (`limits.maxTasks` is RCLAUDE_LIMITS__MAX_TASKS).
  */
 import { z } from 'zod'
+import { MAX_BUDGET_USD, MAX_DAY_USD } from './limits.ts'
 import { Duration, Size } from './units.ts'
 
-/** US dollars. */
-const Usd = z.number().positive().max(10_000_000)
+/** US dollars: of a turn, and of a day. */
+const TurnUsd = z.number().positive().max(MAX_BUDGET_USD)
+const DayUsd = z.number().positive().max(MAX_DAY_USD)
 
 const defaults = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape).prefault({} as never)
 
@@ -69,10 +71,10 @@ export const GatewayConfig = z.strictObject({
     taskTimeout: Duration.default(14_400),
     taskIdle: Duration.default(1_800),
     /** What a turn may cost whose task names no budget. Undefined: what maxTaskBudget and the day's budgets leave. */
-    taskBudget: Usd.optional(),
-    maxTaskBudget: Usd.optional(),
+    taskBudget: TurnUsd.optional(),
+    maxTaskBudget: TurnUsd.optional(),
     /** What the tasks of one user may cost in a UTC day. */
-    dailyBudgetPerUser: Usd.optional(),
+    dailyBudgetPerUser: DayUsd.optional(),
     requestBody: Size.default(8 * 1024 ** 2),
     workspace: Size.default(4 * 1024 ** 3),
     workspaceFiles: z.number().int().positive().default(1_000_000),

@@ -14,16 +14,19 @@ export const WaitLimit = z.enum([
 ])
 export type WaitLimit = z.infer<typeof WaitLimit>
 
-const usd = z.number().positive().max(10_000_000)
+/** A day's budget at most; no budget at all is more. */
+export const MAX_DAY_USD = 10_000_000
+/** What a turn may cost at most. */
+export const MAX_BUDGET_USD = 10_000
 
 /** Of one token. The lower of this and the gateway's own counts. */
 export const TokenLimits = z.object({
   /** Tasks that run at once. */
   maxTasks: z.number().int().positive().optional(),
   /** What all tasks made with it may cost in a UTC day. */
-  dailyBudgetUsd: usd.optional(),
+  dailyBudgetUsd: z.number().positive().max(MAX_DAY_USD).optional(),
   /** What one turn of a task may cost. */
-  taskBudgetUsd: usd.optional(),
+  taskBudgetUsd: z.number().positive().max(MAX_BUDGET_USD).optional(),
   /** Wall clock for one turn. */
   taskTimeoutSeconds: z.number().int().positive().optional(),
 })

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { RunResult, Usage } from './event.ts'
 import { LaunchId, TaskId } from './ids.ts'
-import { WaitLimit } from './limits.ts'
+import { MAX_BUDGET_USD, WaitLimit } from './limits.ts'
 import { Outcome, Reason } from './outcome.ts'
 
 export const PERMISSION_MODES = ['bypassPermissions', 'acceptEdits', 'default', 'dontAsk', 'plan'] as const
@@ -22,7 +22,7 @@ export const Limits = z.object({
   timeoutSeconds: z.number().int().positive().max(MAX_TIMEOUT_SECONDS).optional(),
   /** No event from the coding agent for this long ends the turn. A plain command may be silent: it is not watched. */
   idleSeconds: z.number().int().positive().max(MAX_IDLE_SECONDS).optional(),
-  budgetUsd: z.number().positive().max(10_000).optional(),
+  budgetUsd: z.number().positive().max(MAX_BUDGET_USD).optional(),
   maxTurns: z.number().int().positive().max(10_000).optional(),
 })
 export type Limits = z.infer<typeof Limits>

@@ -7,7 +7,7 @@
  * theirs (docs/limits.md).
  */
 import type { GatewayConfig } from '../../protocol/config.ts'
-import { nextUtcDayMs, type TokenLimits, utcDay, type WaitLimit } from '../../protocol/limits.ts'
+import { MAX_BUDGET_USD, nextUtcDayMs, type TokenLimits, utcDay, type WaitLimit } from '../../protocol/limits.ts'
 import type { Spent, Store, Taken, Waiting } from '../store/store.ts'
 import { budgetOfTurn } from './turn-limits.ts'
 
@@ -101,8 +101,8 @@ export function countRoom(
     let usd = budgetOfTurn({ budgetUsd: claim.budgetUsd }, limits, tokenOf(claim))
     for (const { limit, budgetUsd, spentUsd, reservedUsd } of budgetsOf(claim)) {
       const leftUsd = budgetUsd - spentUsd - reservedUsd
-      if (leftUsd < LEAST_USD || (reservedUsd > 0 && leftUsd < (usd ?? Number.POSITIVE_INFINITY))) return { limit }
-      usd = Math.min(usd ?? leftUsd, leftUsd)
+      if (leftUsd < LEAST_USD || (reservedUsd > 0 && leftUsd < (usd ?? MAX_BUDGET_USD))) return { limit }
+      usd = Math.min(usd ?? MAX_BUDGET_USD, leftUsd)
     }
     return { usd }
   }

@@ -3,7 +3,7 @@ import type { GatewayConfig } from '../../protocol/config.ts'
 import type { TaskId } from '../../protocol/ids.ts'
 import type { TokenLimits } from '../../protocol/limits.ts'
 import type { RunSpec } from '../../protocol/run.ts'
-import type { Limits } from '../../protocol/task.ts'
+import { type Limits, MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS } from '../../protocol/task.ts'
 import { formatSeconds } from '../../protocol/units.ts'
 import type { Store } from '../store/store.ts'
 
@@ -69,13 +69,13 @@ export function cutLimits(asked: Limits, gateway: GatewayLimits, token: TokenLim
 
 const timeouts = (asked: Limits, gateway: GatewayLimits, token: TokenLimits): Bound[] => [
   ...bound('--timeout', asked.timeoutSeconds),
-  ...bound('limits.taskTimeout', gateway.taskTimeout),
+  ...bound('limits.taskTimeout', Math.min(gateway.taskTimeout, MAX_TIMEOUT_SECONDS)),
   ...bound('token.taskTimeout', token.taskTimeoutSeconds),
 ]
 
 const idles = (asked: Limits, gateway: GatewayLimits): Bound[] => [
   ...bound('--idle', asked.idleSeconds),
-  ...bound('limits.taskIdle', gateway.taskIdle),
+  ...bound('limits.taskIdle', Math.min(gateway.taskIdle, MAX_IDLE_SECONDS)),
 ]
 
 const budgets = (asked: Limits, gateway: GatewayLimits, token: TokenLimits): Bound[] => [

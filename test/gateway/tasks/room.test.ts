@@ -10,7 +10,7 @@ import { GatewayConfig, type GatewayConfigInput } from '../../../protocol/config
 import { type AgentEvent, NO_USAGE, type RunResult } from '../../../protocol/event.ts'
 import { newLaunchId, newTaskId, newTokenId } from '../../../protocol/ids.ts'
 import { type TokenLimits, utcDay } from '../../../protocol/limits.ts'
-import { type Task, TaskSpec } from '../../../protocol/task.ts'
+import { Limits, type Task, TaskSpec } from '../../../protocol/task.ts'
 import { temporaryDirectory } from '../../helpers/temporary.ts'
 
 const tokenId = newTokenId()
@@ -64,6 +64,15 @@ test('when nothing is set aside, the rest goes to whoever wanted more', () => {
   expect(roomWith({ dailyBudgetPerUser: 10 }, { spent: [spent(9.995)] }).grant(claude())).toEqual({
     limit: 'limits.dailyBudgetPerUser',
   })
+})
+
+test('whatever the configuration allows, an agent is told only what its schema takes', () => {
+  const odd = limitsOf({ taskTimeout: '30d', taskIdle: '7d' })
+  const { limits } = turnLimits({}, odd, {}, undefined)
+  expect(Limits.parse(limits)).toEqual(limits)
+  const rich = roomWith({ dailyBudgetPerUser: 1_000_000 }).grant(claude())
+  expect(rich).toEqual({ usd: 10_000 })
+  expect(GatewayConfig.safeParse({ limits: { taskBudget: 10_001 } }).success).toBe(false)
 })
 
 test('one user’s money is not another’s, and a token’s budget is its own', () => {

@@ -66,9 +66,10 @@ test('a task whose budget others have set aside waits for it', async () => {
   )
   await world.api().call(routes.stopTask, { params: { taskId: first.id }, body: {} })
   const { usage } = await world.ended(first.id)
-  expect(usage.costUsd).toBeGreaterThan(0) // Claude Code tells what it cost when it is interrupted
   await eventually('the second is launched', async () => (await world.getTask(second.id)).state !== 'queued')
-  expect((await world.getTask(second.id)).turns[0]?.budgetUsd).toBe(0.8)
+  // An interrupted Claude Code nearly always tells its cost; where it told only its tokens, all it was given is charged.
+  const isUnknown = usage.costUsd === 0 && usage.inputTokens > 0
+  expect((await world.getTask(second.id)).turns[0]?.budgetUsd).toBeCloseTo(isUnknown ? 0.2 : 0.8)
 })
 
 test('a task that was killed before it told its cost counts as what it was given', async () => {

@@ -7,7 +7,7 @@ const MEANINGS: Record<keyof typeof EXIT_CODES, string> = {
   usage: 'the call is not right: an unknown option, a missing value, no such task, no credentials',
   blocked: 'every tool call of the coding agent was denied',
   no_changes: 'the coding agent finished and changed no file',
-  budget: 'the limit on cost or turns was reached',
+  budget: 'a limit was reached: on cost or turns, or on tasks that wait, or the budget of the day',
   interrupted: 'the infrastructure took the machine',
   lost: 'the machine of the task disappeared, nobody can say why',
   check_failed: 'the coding agent finished, but the check failed',

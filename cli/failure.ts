@@ -4,19 +4,23 @@ import { EXIT_CODES, exitCodeOf, RclaudeError } from '../protocol/errors.ts'
 import { neutralise } from './neutralise.ts'
 import { variable, type World } from './world.ts'
 
-/** @returns the exit code */
-export function reportFailure(world: Pick<World, 'stderr' | 'env'>, error: unknown): number {
+/**
+ * @param command that failed: the exit codes of `exec` belong to the process, and ours among them are few
+ * @returns the exit code
+ */
+export function reportFailure(world: Pick<World, 'stderr' | 'env'>, error: unknown, command?: string): number {
   if (error instanceof CommanderError) return exitCodeOfUsage(error) // commander has printed it
   const { message, requestId } = wordsOf(error)
   const suffix = requestId === undefined ? '' : ` (request ${requestId})`
   world.stderr.write(`rclaude: ${neutralise(message)}${suffix}\n`)
   if (variable(world, 'RCLAUDE_DEBUG') !== undefined) world.stderr.write(`${stackOf(error)}\n`)
-  return failureCode(error)
+  return failureCode(error, command)
 }
 
-/** Conflicts and missing credentials are answers that scripts tell apart from faults of ours. */
-function failureCode(error: unknown): number {
+/** Conflicts, limits and missing credentials are answers that scripts tell apart from faults of ours. */
+function failureCode(error: unknown, command: string | undefined): number {
   if (error instanceof RclaudeError && error.code === 'conflict') return EXIT_CODES.conflict
+  if (error instanceof RclaudeError && error.code === 'limit' && command !== 'exec') return EXIT_CODES.budget
   if (error instanceof RclaudeError && error.code === 'model_auth_missing') return EXIT_CODES.usage
   return exitCodeOf(error)
 }

@@ -34,6 +34,7 @@ export const COMMANDS: Record<string, Entry> = {
   continue: { summary: 'give a task another prompt', load: () => import('./commands/continue.ts') },
   stop: { summary: 'stop tasks; what they did is saved', load: () => import('./commands/stop.ts') },
   rm: { summary: 'delete tasks with all they left', load: () => import('./commands/rm.ts') },
+  prune: { summary: 'delete ended tasks to make room', load: () => import('./commands/prune.ts') },
   share: { summary: 'let others see a task, or work with it', load: () => import('./commands/share.ts') },
   unshare: { summary: 'take a task back from others', load: () => import('./commands/unshare.ts') },
   login: { summary: 'use a gateway elsewhere', load: () => import('./commands/login.ts') },
@@ -52,15 +53,15 @@ const GLOBALS_WITH_VALUE = new Set(['--gateway', '--context', '--token-file'])
 
 /** @returns the exit code */
 export async function runProgram(world: World): Promise<number> {
+  const called = commandIn(world.argv)
   try {
-    const called = commandIn(world.argv)
     const program = await buildProgram(world, called === 'help' ? 'all' : called)
     const dashes = called !== undefined && TAKES_COMMAND.has(called) ? world.argv.indexOf('--') : -1
     if (dashes >= 0) world.afterDashes = world.argv.slice(dashes + 1)
     await program.parseAsync(dashes >= 0 ? world.argv.slice(0, dashes) : world.argv, { from: 'user' })
     return world.exitCode
   } catch (error) {
-    return reportFailure(world, error)
+    return reportFailure(world, error, called)
   }
 }
 

@@ -25,6 +25,8 @@ export interface RunView {
   /** The task is there, and is watched from here on. */
   begin(taskId: string): Promise<void>
   event(event: TaskEvent): Promise<void>
+  /** Where the task stands in the queue; undefined when no limit holds it any more. */
+  queued(place: string | undefined): Promise<void>
   warn(text: string): Promise<void>
   note(text: string): Promise<void>
   /** While a question stands on the screen. */
@@ -66,6 +68,7 @@ export function plainView(stream: NodeJS.WritableStream, style: Style, now: () =
     },
     begin: async () => {},
     event: (event) => print(transcript.add(event)),
+    queued: (place) => print(transcript.queued(place) ? [style.dim(`· queued, ${place}`)] : []),
     warn: (text) => print([style.yellow(`! ${text}`)]),
     note: (text) => print([text]),
     pause: () => {},
@@ -113,6 +116,7 @@ function liveView(stream: NodeJS.WriteStream, style: Style, now: () => number): 
     },
     begin: async () => {},
     event: (event) => area.append(transcript.add(event)),
+    queued: async (place) => void transcript.queued(place), // the area below draws it
     warn: (text) => area.append([style.yellow(`! ${text}`)]),
     note: (text) => area.append([text]),
     pause: () => area.pause(),
@@ -135,6 +139,7 @@ function jsonView(stream: NodeJS.WritableStream, stderr: NodeJS.WritableStream):
     step: () => step,
     begin: (taskId) => write(stream, `${startLine(taskId)}\n`),
     event: (event) => write(stream, `${safeJson(event)}\n`),
+    queued: async () => {},
     warn: (text) => write(stderr, `rclaude: ${text}\n`),
     note: (text) => write(stderr, `${text}\n`),
     pause: () => {},

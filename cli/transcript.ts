@@ -28,6 +28,8 @@ export class Transcript {
   usage: Usage | undefined
   private pending: { kind: Flow; text: string; messageId: string | undefined } | undefined
   private plan: PlanEntry[] = []
+  /** The limit that the task waited for when it was last said. */
+  private heldBy: string | undefined
   private readonly style: Style
 
   constructor(style: Style) {
@@ -77,6 +79,20 @@ export class Transcript {
       default:
         return event satisfies never
     }
+  }
+
+  /**
+   * Where it stands in the queue, as the gateway says it now and then.
+   * @returns whether it is worth a line: the first place in a line, not each step forward
+   */
+  queued(place: string | undefined): boolean {
+    const waiting = this.running.get('queued')
+    if (place === undefined || waiting === undefined) return false
+    this.running.set('queued', { label: `queued, ${oneLine(place, MAX_TITLE)}`, sinceMs: waiting.sinceMs })
+    const limit = place.split('; ').at(-1) ?? ''
+    const isNew = limit !== this.heldBy
+    this.heldBy = limit
+    return isNew
   }
 
   /** Lines of what was cut short. */

@@ -36,7 +36,9 @@ import type { StoredToken } from './store/store.ts'
 import type { TaskContext } from './tasks/context.ts'
 import { Leases } from './tasks/leases.ts'
 import { checkModels } from './tasks/model-access.ts'
+import { Served } from './tasks/queue.ts'
 import { Reconciler } from './tasks/reconciler.ts'
+import { Retention } from './tasks/retention.ts'
 import { DialLimit } from './tunnels/dial-limit.ts'
 import { AgentLinks } from './tunnels/links.ts'
 import { Artifacts } from './workspaces/artifacts.ts'
@@ -100,6 +102,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     vault: openVault(join(dataDirectory, 'secret.key')),
     log,
     startedAtMs: Date.now(),
+    served: new Served(),
     reserve,
     dialLimit: new DialLimit(config.limits.dialsPerMinute),
     sessions: new AcceptedSessions({
@@ -140,13 +143,15 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   )
   reconciler.start()
   leases.start()
+  const retention = new Retention(deps)
+  retention.start()
   log.info({ url: state.url, dataDirectory, version: options.version }, 'gateway ready')
 
   async function stop(): Promise<void> {
     state.isReady = false
     rmSync(join(dataDirectory, 'gateway.json'), { force: true })
     leases.stop()
-    await reconciler.stop()
+    await Promise.all([reconciler.stop(), retention.stop()])
     for (const link of deps.links.all()) link.close('the gateway is stopping')
     await drain(server)
     connections.stop()

@@ -4,8 +4,13 @@
  * (`limits.maxTasks` is RCLAUDE_LIMITS__MAX_TASKS).
  */
 import { z } from 'zod'
+import { MAX_BUDGET_USD, MAX_DAY_USD } from './limits.ts'
 import { ModelProfileName, modelSettings } from './model.ts'
 import { Duration, Size } from './units.ts'
+
+/** US dollars: of a turn, and of a day. */
+const TurnUsd = z.number().positive().max(MAX_BUDGET_USD)
+const DayUsd = z.number().positive().max(MAX_DAY_USD)
 
 const defaults = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape).prefault({} as never)
 
@@ -78,12 +83,23 @@ export const GatewayConfig = z.strictObject({
     launchRetry: Duration.default(5),
     checkpoint: Duration.default(120),
     eventComment: Duration.default(15),
+    /** How often `retention` is looked after. */
+    prune: Duration.default(600),
   }),
   limits: defaults({
     maxTasks: z.number().int().positive().default(20),
+    /** Undefined: limits.maxTasks alone. */
+    maxTasksPerUser: z.number().int().positive().optional(),
+    /** Tasks of one user that wait. */
+    maxQueued: z.number().int().positive().default(1_000),
     launchAttempts: z.number().int().positive().max(100).default(5),
     taskTimeout: Duration.default(14_400),
     taskIdle: Duration.default(1_800),
+    /** What a turn may cost whose task names no budget. Undefined: what maxTaskBudget and the day's budgets leave. */
+    taskBudget: TurnUsd.optional(),
+    maxTaskBudget: TurnUsd.optional(),
+    /** What the tasks of one user may cost in a UTC day. */
+    dailyBudgetPerUser: DayUsd.optional(),
     requestBody: Size.default(8 * 1024 ** 2),
     workspace: Size.default(4 * 1024 ** 3),
     workspaceFiles: z.number().int().positive().default(1_000_000),
@@ -114,6 +130,15 @@ export const GatewayConfig = z.strictObject({
     tokenGrace: Duration.default(3_600),
     /** Below this much free space new tasks are refused. */
     minFreeDisk: Size.default(256 * 1024 ** 2),
+  }),
+  /** 0 is for ever, and without end: nothing of a user's is deleted unless somebody said so. */
+  retention: defaults({
+    /** Ended tasks with all they left. */
+    tasks: Duration.default(0),
+    /** Workspaces and artifacts of ended tasks; what was said and done stays. */
+    workspaces: Duration.default(0),
+    /** What all tasks may hold together; beyond it those that ended first are deleted. */
+    maxDisk: Size.default(0),
   }),
 })
 export type GatewayConfig = z.infer<typeof GatewayConfig>

@@ -96,6 +96,8 @@ export const RunSpec = z.object({
   model: z.string().optional(),
   permissionMode: PermissionMode,
   limits: Limits,
+  /** What set each of them, for the message when it is reached: an option of the user's or a key of the gateway's. */
+  limitKeys: z.object({ timeout: z.string(), idle: z.string(), budget: z.string() }).partial().optional(),
   setup: z.string().optional(),
   check: z.string().optional(),
   env: z.record(z.string(), z.string()),

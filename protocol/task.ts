@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { RepoSource, RepoToken, tokenFault } from './clone.ts'
 import { RunResult, Usage } from './event.ts'
 import { LaunchId, TaskId } from './ids.ts'
+import { MAX_BUDGET_USD, WaitLimit } from './limits.ts'
 import { ModelProfileName } from './model.ts'
 import { Outcome, Reason } from './outcome.ts'
 
@@ -23,7 +24,7 @@ export const Limits = z.object({
   timeoutSeconds: z.number().int().positive().max(MAX_TIMEOUT_SECONDS).optional(),
   /** No event from the coding agent for this long ends the turn. A plain command may be silent: it is not watched. */
   idleSeconds: z.number().int().positive().max(MAX_IDLE_SECONDS).optional(),
-  budgetUsd: z.number().positive().max(10_000).optional(),
+  budgetUsd: z.number().positive().max(MAX_BUDGET_USD).optional(),
   maxTurns: z.number().int().positive().max(10_000).optional(),
 })
 export type Limits = z.infer<typeof Limits>
@@ -147,8 +148,16 @@ export const Turn = z.object({
   startedAt: z.iso.datetime().optional(),
   endedAt: z.iso.datetime().optional(),
   result: RunResult.optional(),
+  /** What it may cost, as it was decided when it was launched; absent for no limit. */
+  budgetUsd: z.number().positive().optional(),
 })
 export type Turn = z.infer<typeof Turn>
+
+/** What the newest turn has cost so far, of a task whose turns cost so much together. */
+export function costOfLastTurn(turns: readonly Pick<Turn, 'result'>[], costUsd: number): number {
+  const earlier = turns.slice(0, -1).reduce((sum, turn) => sum + (turn.result?.usage.costUsd ?? 0), 0)
+  return Math.max(0, costUsd - earlier)
+}
 
 /** One container or process that a launcher started. `handle` is the launcher's own: a pid, a container id, an ARN. */
 export const Placement = z.object({
@@ -202,6 +211,10 @@ export const TaskState = z.discriminatedUnion('state', [
     launchFailures,
     /** Not launched again before this time. */
     notBefore: z.iso.datetime().optional(),
+    /** Which limit keeps it from being launched, as it is at the moment of the answer; absent when none does. */
+    limit: WaitLimit.optional(),
+    /** Its place, from 1, among those that wait for the same limit. */
+    position: z.number().int().positive().optional(),
   }),
   z.object({ state: z.literal('launching'), launchId: LaunchId, since: z.iso.datetime(), launchFailures }),
   /** The placement exists and has not dialled in yet. */
@@ -240,6 +253,10 @@ export const STATES = ['queued', 'launching', 'starting', 'running', 'finishing'
 export const StopRequest = z.object({ by: z.string(), at: z.iso.datetime(), reason: z.string() })
 export type StopRequest = z.infer<typeof StopRequest>
 
+/** Workspace and artifacts are no more; `by` is the key that asked for it, or who did. */
+export const Pruned = z.object({ at: z.iso.datetime(), by: z.string() })
+export type Pruned = z.infer<typeof Pruned>
+
 const taskBase = {
   id: TaskId,
   owner: z.string(),
@@ -263,6 +280,7 @@ const taskBase = {
   retryOf: TaskId.optional(),
   /** What keeps the work apart from the machine it runs on; `none` for the process launcher. */
   isolation: z.enum(['none', 'container']).optional(),
+  pruned: Pruned.optional(),
 } as const
 
 export const Task = z.intersection(z.object(taskBase), TaskState)
@@ -271,7 +289,7 @@ export type TaskBase = z.infer<z.ZodObject<typeof taskBase>>
 
 /** The state part of a task, without the rest of it. */
 export function stateOf(task: Task): TaskState {
-  const { id, owner, spec, createdAt, turns, stopRequested, workspace, usage, lastSeq, retryOf, isolation, ...state } =
-    task
+  const { id, owner, spec, createdAt, turns, stopRequested, workspace, usage, lastSeq, ...rest } = task
+  const { retryOf, isolation, pruned, ...state } = rest
   return state
 }

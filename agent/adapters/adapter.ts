@@ -4,6 +4,7 @@
  */
 import type { EventBody, Usage } from '../../protocol/event.ts'
 import type { Outcome, Reason } from '../../protocol/outcome.ts'
+import type { RunSpec } from '../../protocol/run.ts'
 import type { Limits, PermissionMode } from '../../protocol/task.ts'
 import type { WorkUser } from '../processes/child.ts'
 
@@ -19,6 +20,8 @@ export interface AdapterRun {
   model?: string | undefined
   permissionMode: PermissionMode
   limits: Limits
+  /** What set them. */
+  limitKeys?: RunSpec['limitKeys']
   resumeSessionId?: string | undefined
   user?: WorkUser | undefined
 }

@@ -18,6 +18,8 @@ export interface ClaudeEnd {
   /** The adapter itself ended it: the model kept refusing the credentials. */
   authRefused: boolean
   permissionMode: string
+  /** What set the limit on cost, when it was not the user. */
+  budgetKey?: string | undefined
 }
 
 export function outcomeOf(end: ClaudeEnd): AdapterResult {
@@ -39,7 +41,7 @@ function verdictOf(end: ClaudeEnd, usage: Usage): Verdict {
   if (end.authRefused) return modelAuth('the model answered 401 again and again')
   if (result === undefined) return end.stopped ? cancelled() : crashed(end)
   if (result.subtype === 'error_max_turns') return maxTurns(usage)
-  if (result.subtype === 'error_max_budget_usd') return maxBudget(result, usage)
+  if (result.subtype === 'error_max_budget_usd') return maxBudget(result, usage, end.budgetKey)
   if (!result.is_error && result.subtype === 'success') return blockedOrDone(end)
   return end.stopped ? cancelled() : modelTrouble(result)
 }
@@ -86,10 +88,10 @@ const maxTurns = (usage: Usage): Verdict => ({
   message: `the limit on turns was reached after ${usage.turns}; continue with a higher --max-turns`,
 })
 
-const maxBudget = (result: ResultLine, usage: Usage): Verdict => ({
+const maxBudget = (result: ResultLine, usage: Usage, key = '--budget'): Verdict => ({
   outcome: 'budget',
   reason: 'max_budget',
-  message: `${result.errors[0] ?? 'the limit on cost was reached'}, spent $${usage.costUsd.toFixed(2)}; continue with a higher --budget`,
+  message: `${result.errors[0] ?? 'the limit on cost was reached'}, spent $${usage.costUsd.toFixed(2)}; ${key === '--budget' ? 'continue with a higher --budget' : `the limit is that of ${key}`}`,
 })
 
 function crashed({ exit, stderr }: ClaudeEnd): Verdict {

@@ -114,7 +114,15 @@ function follow(child: Child, run: AdapterRun, options: ClaudeOptions): Session 
     read,
     sessionId: () => tally.sessionId,
     conclude: ({ exit, stopped }) =>
-      outcomeOf({ tally, exit, stopped, stderr: stderr(), authRefused, permissionMode: run.permissionMode }),
+      outcomeOf({
+        tally,
+        exit,
+        stopped,
+        stderr: stderr(),
+        authRefused,
+        permissionMode: run.permissionMode,
+        budgetKey: run.limitKeys?.budget,
+      }),
   })
 }
 

@@ -49,7 +49,7 @@ type Ending = Pick<AdapterResult, 'usage' | 'summary' | 'exitCode' | 'sessionId'
 export async function runTurn(options: TurnOptions): Promise<RunResult> {
   const startedAt = Date.now()
   const { spec, stop } = options
-  const watchdog = startWatchdog(spec.limits, stop)
+  const watchdog = startWatchdog(spec.limits, stop, spec.limitKeys)
   const session: RunningSession = {}
   let checkpoints: Checkpoints | undefined
   let check: Check = { verdict: 'none' }

@@ -1,4 +1,5 @@
 /** Ends a turn that takes too long, or that says nothing for too long. */
+import type { RunSpec } from '../../protocol/run.ts'
 import type { Limits } from '../../protocol/task.ts'
 import { formatSeconds } from '../../protocol/units.ts'
 import type { Stop } from './stop.ts'
@@ -13,7 +14,8 @@ export interface Watchdog {
   stop(): void
 }
 
-export function startWatchdog(limits: Limits, stop: Stop): Watchdog {
+/** @param keys what set the limits, for the message */
+export function startWatchdog(limits: Limits, stop: Stop, keys: RunSpec['limitKeys'] = {}): Watchdog {
   const { timeoutSeconds, idleSeconds } = limits
   const deadline =
     timeoutSeconds === undefined
@@ -23,7 +25,7 @@ export function startWatchdog(limits: Limits, stop: Stop): Watchdog {
             stop.because({
               outcome: 'timeout',
               reason: 'max_duration',
-              message: `the time limit of ${formatSeconds(timeoutSeconds)} was reached`,
+              message: `the time limit of ${formatSeconds(timeoutSeconds)} was reached${named(keys.timeout)}`,
             }),
           timeoutSeconds * 1000,
         )
@@ -37,7 +39,7 @@ export function startWatchdog(limits: Limits, stop: Stop): Watchdog {
         stop.because({
           outcome: 'timeout',
           reason: 'idle',
-          message: `nothing happened for ${formatSeconds(idleSeconds)}`,
+          message: `nothing happened for ${formatSeconds(idleSeconds)}${named(keys.idle)}`,
         }),
       idleSeconds * 1000,
     )
@@ -59,3 +61,5 @@ export function startWatchdog(limits: Limits, stop: Stop): Watchdog {
     },
   }
 }
+
+const named = (key: string | undefined): string => (key === undefined ? '' : ` (${key})`)

@@ -6,6 +6,7 @@ import type { Task } from '../../protocol/task.ts'
 import { formatBytes } from '../../protocol/units.ts'
 import { act, type Invocation, newCommand, wholeNumber } from '../command.ts'
 import type { Style } from '../output.ts'
+import { placeText } from '../queue.ts'
 import { paintOutcome, verdictOf } from '../summary.ts'
 import { ageText, durationText } from '../times.ts'
 import { rttText, tunnelOf } from '../tunnel-health.ts'
@@ -121,6 +122,8 @@ const TITLE: Column = { title: 'TITLE', cell: (task) => task.turns.at(-1)?.promp
 const mapped = <T>(value: T | undefined, text: (value: T) => string): string => (value === undefined ? '' : text(value))
 
 function stateText(task: Task): string {
+  const place = placeText(task)
+  if (place !== undefined && task.stopRequested === undefined) return `queued (${place})`
   if (task.state === 'running' && task.keptUntil !== undefined) return 'kept'
   if (task.state === 'running' && !task.connection.online) return 'running (offline)'
   if (task.state !== 'ended' && task.stopRequested !== undefined) return 'stopping'

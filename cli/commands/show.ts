@@ -7,6 +7,7 @@ import { formatSeconds } from '../../protocol/units.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
 import { oneLine } from '../neutralise.ts'
 import type { Paint, Style } from '../output.ts'
+import { placeText } from '../queue.ts'
 import { changedText, checkText, paintOutcome, tokensText, verdictOf } from '../summary.ts'
 import { findTask } from '../task-name.ts'
 import { durationText } from '../times.ts'
@@ -53,7 +54,9 @@ async function show(invocation: Invocation, name: string): Promise<undefined> {
 function stateFacts(task: Task, style: Style): Fact[] {
   const verdict = verdictOf(task)
   const again = task.state === 'queued' && task.notBefore ? `, not before ${task.notBefore}` : ''
-  const isWaiting = task.state === 'queued' ? ` (waiting for ${task.waitingFor}${again})` : ''
+  const place = placeText(task)
+  const isHeld = place === undefined ? '' : `, ${place}`
+  const isWaiting = task.state === 'queued' ? ` (waiting for ${task.waitingFor}${again}${isHeld})` : ''
   const isOffline = task.state === 'running' && !task.connection.online ? ' (its machine is not connected)' : ''
   return [
     ['task', task.id, style.bold],
@@ -81,11 +84,19 @@ function stateFacts(task: Task, style: Style): Fact[] {
     ['ended', task.state === 'ended' ? task.endedAt : undefined],
     ['duration', durationText(task, Date.now()) || undefined],
     ['retry of', task.retryOf],
+    [
+      'files',
+      task.pruned === undefined
+        ? undefined
+        : `workspace and artifacts were deleted at ${task.pruned.at} (${task.pruned.by})`,
+      style.yellow,
+    ],
   ]
 }
 
-function workFacts({ spec }: Task): Fact[] {
+function workFacts({ spec, turns }: Task): Fact[] {
   const { limits } = spec
+  const budget = turns.at(-1)?.budgetUsd
   const bounds = [
     limits.timeoutSeconds === undefined ? '' : `${formatSeconds(limits.timeoutSeconds)} of time`,
     limits.idleSeconds === undefined ? '' : `${formatSeconds(limits.idleSeconds)} idle`,
@@ -99,6 +110,7 @@ function workFacts({ spec }: Task): Fact[] {
     ['command', spec.command?.join(' ')],
     ['setup', spec.setup],
     ['check', spec.check],
+    ['budget', budget === undefined ? undefined : `$${budget.toFixed(2)} for this turn`],
     ['limits', bounds.length === 0 ? undefined : bounds.join(', ')],
     ['on disconnect', spec.onDisconnect && `stop after ${formatSeconds(spec.onDisconnect.stopAfterSeconds)}`],
     ['labels', labels.length === 0 ? undefined : labels.join(', ')],

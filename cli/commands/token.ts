@@ -3,9 +3,12 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Client } from '../../protocol/client.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { TokenId } from '../../protocol/ids.ts'
+import type { TokenLimits } from '../../protocol/limits.ts'
 import { ROLES, type Role, SCOPES, type Scope } from '../../protocol/route.ts'
 import { routes, type Token } from '../../protocol/routes.ts'
-import { act, duration, type Invocation, newCommand } from '../command.ts'
+import { formatSeconds } from '../../protocol/units.ts'
+import { act, amount, duration, type Invocation, newCommand, wholeNumber } from '../command.ts'
+import { count } from '../output.ts'
 import { roughly } from '../times.ts'
 import type { World } from '../world.ts'
 
@@ -14,6 +17,10 @@ interface CreateOptions {
   role: Role
   scope?: Scope[]
   expires?: number
+  maxTasks?: number
+  dailyBudget?: number
+  taskBudget?: number
+  taskTimeout?: number
 }
 
 interface RotateOptions {
@@ -25,12 +32,17 @@ export function define(world: World): Command {
   const create = newCommand('create', 'make a token; its value is printed once and kept nowhere', [
     'rclaude token create laptop --user ana --role member --expires 90d > token.txt',
     'rclaude token create ci --user ci --scope tasks:read,tasks:write   no exec, no files, no ports',
+    'rclaude token create ci --user bot --max-tasks 2 --daily-budget 10',
   ])
     .argument('<name>', 'what it is for')
     .requiredOption('--user <name>', 'whose it is')
     .addOption(new Option('--role <role>', 'what it may do').choices(ROLES).default('member'))
     .option('--scope <scopes>', `narrower than the role: ${SCOPES.join(', ')}`, scopes)
     .option('--expires <duration>', "ends after so long, or never; the gateway's default otherwise", lifetime)
+    .option('--max-tasks <n>', 'so many of its tasks run at once', wholeNumber)
+    .option('--daily-budget <usd>', 'its tasks cost at most so much in a day (UTC)', amount)
+    .option('--task-budget <usd>', 'each turn of a task costs at most so much', amount)
+    .option('--task-timeout <duration>', 'each turn of a task ends after so long', duration)
     .action(act(world, createToken))
   const rotate = newCommand('rotate', 'give a token a new value; the old one is taken a while longer', [
     'rclaude token rotate laptop > token.txt',
@@ -67,6 +79,7 @@ async function createToken(invocation: Invocation, name: string, options: Create
     ...{ name, user, role },
     ...(scope !== undefined && { scope }),
     ...(expires !== undefined && { expiresInSeconds: Math.ceil(expires) }),
+    limits: limitsOf(options),
   }
   await printSecret(invocation, 'made', await client.call(routes.createToken, { body }))
 }
@@ -94,13 +107,38 @@ async function printSecret(
   await out.line(secret)
 }
 
+function limitsOf({ maxTasks, dailyBudget, taskBudget, taskTimeout }: CreateOptions): TokenLimits {
+  if (maxTasks === 0)
+    throw new RclaudeError('invalid', '--max-tasks must be at least 1; rclaude token revoke ends it all')
+  if (taskTimeout !== undefined && taskTimeout < 1)
+    throw new RclaudeError('invalid', '--task-timeout must be at least 1s')
+  return {
+    ...(maxTasks !== undefined && { maxTasks }),
+    ...(dailyBudget !== undefined && { dailyBudgetUsd: dailyBudget }),
+    ...(taskBudget !== undefined && { taskBudgetUsd: taskBudget }),
+    ...(taskTimeout !== undefined && { taskTimeoutSeconds: Math.ceil(taskTimeout) }),
+  }
+}
+
+/** `2 tasks, $5/day`; empty for none. */
+function limitsText({ maxTasks, dailyBudgetUsd, taskBudgetUsd, taskTimeoutSeconds }: TokenLimits = {}): string {
+  return [
+    maxTasks === undefined ? '' : count(maxTasks, 'task'),
+    dailyBudgetUsd === undefined ? '' : `$${dailyBudgetUsd}/day`,
+    taskBudgetUsd === undefined ? '' : `$${taskBudgetUsd}/task`,
+    taskTimeoutSeconds === undefined ? '' : formatSeconds(taskTimeoutSeconds),
+  ]
+    .filter((text) => text !== '')
+    .join(', ')
+}
+
 async function list(invocation: Invocation): Promise<undefined> {
   const { out } = invocation
   const { client } = await invocation.connect()
   const { tokens } = await client.call(routes.listTokens)
   if (out.json) return void (await out.data({ tokens }))
   const nowMs = Date.now()
-  const columns = ['ID', 'USER', 'ROLE', 'SCOPE', 'STATE', 'LAST USED', 'NAME'].map((title) => ({ title }))
+  const columns = ['ID', 'USER', 'ROLE', 'SCOPE', 'STATE', 'LAST USED', 'LIMITS', 'NAME'].map((title) => ({ title }))
   await out.table(
     columns,
     tokens.map((token) => [
@@ -110,6 +148,7 @@ async function list(invocation: Invocation): Promise<undefined> {
       token.scope?.join(',') ?? 'all',
       stateOf(token, nowMs),
       token.lastUsedAt === undefined ? 'never' : `${roughly((nowMs - Date.parse(token.lastUsedAt)) / 1000)} ago`,
+      limitsText(token.limits),
       token.name,
     ]),
   )

@@ -8,6 +8,7 @@ import { TaskId } from '../../protocol/ids.ts'
 import { type AnyRoute, type Role, roleAllows, scopeOf } from '../../protocol/route.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Store } from '../store/store.ts'
+import { goneTask } from '../tasks/pruned.ts'
 import { authenticate, type Principal } from './tokens.ts'
 
 export interface AccessRequest {
@@ -73,6 +74,7 @@ const MAX_AUDIT_DETAIL = 500
 function admitToTask(store: Store, route: AnyRoute, principal: Principal, id: string | undefined) {
   const taskId = TaskId.safeParse(id)
   const task = taskId.success ? store.getTask(taskId.data) : undefined
+  if (taskId.success && task === undefined) mustNotBeBuried(store, principal, taskId.data)
   const role = task && roleOn(store, principal, task)
   if (task === undefined || role === undefined)
     throw new RclaudeError('not_found', `there is no task ${String(id).slice(0, 60)}`)
@@ -81,6 +83,13 @@ function admitToTask(store: Store, route: AnyRoute, principal: Principal, id: st
   if (!roleAllows(role, route.access as Role))
     throw new RclaudeError('forbidden', `task ${task.id} is shared with you to read; ask ${task.owner} for more`)
   return { task, role }
+}
+
+/** Whoever could see a task is told that it was deleted to make room. @throws RclaudeError `gone` */
+function mustNotBeBuried(store: Store, principal: Principal, taskId: TaskId): void {
+  const tombstone = store.tombstone(taskId)
+  if (tombstone === undefined || (principal.role !== 'admin' && tombstone.owner !== principal.user)) return
+  throw goneTask(taskId, tombstone)
 }
 
 /** What this user may be towards this task; a share never gives more than the token's own role. */

@@ -6,6 +6,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { GatewayConfig } from '../../protocol/config.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { newTokenId, type TokenId } from '../../protocol/ids.ts'
+import type { TokenLimits } from '../../protocol/limits.ts'
 import type { Role, Scope } from '../../protocol/route.ts'
 import { formatSeconds } from '../../protocol/units.ts'
 import type { Store, StoredToken } from '../store/store.ts'
@@ -39,6 +40,7 @@ export interface NewToken {
   scope?: readonly Scope[] | undefined
   /** 0 or nothing: for ever. */
   expiresInSeconds?: number | undefined
+  limits?: TokenLimits | undefined
 }
 
 /** @returns the row to store and the token's value, which nobody can read again */
@@ -53,6 +55,7 @@ export function makeToken(request: NewToken, now = Date.now()): { token: StoredT
     createdAt: new Date(now).toISOString(),
     ...(request.scope && { scope: [...new Set(request.scope)] }),
     ...(request.expiresInSeconds && { expiresAt: expiry(request.expiresInSeconds, now) }),
+    ...(request.limits !== undefined && Object.keys(request.limits).length > 0 && { limits: request.limits }),
   }
   return { token, secret }
 }

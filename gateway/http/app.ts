@@ -93,13 +93,14 @@ async function answer(
 const expectsContinue = (c: Context<Bindings>): boolean =>
   c.env.incoming.httpVersion === '1.1' && c.env.incoming.headers.expect?.toLowerCase() === '100-continue'
 
+const isDeleting = ({ method, name }: AnyRoute): boolean => method === 'DELETE' || name === routes.pruneTasks.name
+
 /** On a full disk a delete may use the space that was kept aside: its audit row comes before what it frees. */
 function admit(deps: Deps, request: AccessRequest): Access {
   try {
     return authorize(deps.store, request)
   } catch (error) {
-    const mayUseReserve =
-      request.route.method === 'DELETE' && error instanceof RclaudeError && error.code === 'disk_full'
+    const mayUseReserve = isDeleting(request.route) && error instanceof RclaudeError && error.code === 'disk_full'
     if (!mayUseReserve || !deps.reserve.release()) throw error
     return authorize(deps.store, request)
   }

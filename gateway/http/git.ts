@@ -4,6 +4,7 @@ import type { AnyRoute } from '../../protocol/route.ts'
 import { REFS } from '../../protocol/run.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Principal } from '../auth/tokens.ts'
+import { mustHaveFiles } from '../tasks/pruned.ts'
 import { mustAwaitWorkspace, workspaceArrived } from '../tasks/requests.ts'
 import { type GitPath, serveGit } from '../workspaces/git-http.ts'
 import { type Call, type Handlers, principalOf, taskOf } from './context.ts'
@@ -17,6 +18,7 @@ export const gitHandlers: Pick<Handlers, 'gitRefs' | 'gitUploadPack' | 'gitRecei
 async function serve(call: Call<AnyRoute>, path: GitPath, service?: string): Promise<Response> {
   const { c, deps } = call
   const task = taskOf(call)
+  mustHaveFiles(task)
   const isPush = path === 'git-receive-pack' || service === 'git-receive-pack'
   if (isPush) mustAwaitWorkspace(task)
   await serveGit({

@@ -2,6 +2,7 @@
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { TaskEvent } from '../../protocol/event.ts'
 import { followEvents } from '../tasks/follow.ts'
+import { mustHaveFiles } from '../tasks/pruned.ts'
 import { renderMarkdown } from '../tasks/transcript.ts'
 import { type Handlers, taskOf } from './context.ts'
 import { sendStream, streamText } from './stream.ts'
@@ -12,6 +13,7 @@ export const resultHandlers: Pick<Handlers, 'patch' | 'transcript'> = {
     const task = taskOf(call)
     if (task.spec.workspace.kind === 'none')
       throw new RclaudeError('not_found', `task ${task.id} has no workspace, so no patch`)
+    mustHaveFiles(task)
     const refs = await deps.workspaces.refs(task.id)
     const to = query.of === undefined ? (refs.result ?? refs.checkpoint) : refs[query.of]
     if (refs.snapshot === undefined || to === undefined)

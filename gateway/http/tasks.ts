@@ -3,6 +3,8 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import type { Task } from '../../protocol/task.ts'
 import { continueTask } from '../tasks/continue.ts'
 import { createTask, retryTask } from '../tasks/create.ts'
+import { prune } from '../tasks/prune.ts'
+import { withPlaces } from '../tasks/queue.ts'
 import { deleteTask, requestStop } from '../tasks/requests.ts'
 import { type Deps, type Handlers, principalOf, taskOf } from './context.ts'
 
@@ -12,12 +14,21 @@ type Names =
   | 'getTask'
   | 'stopTask'
   | 'deleteTask'
+  | 'pruneTasks'
   | 'retryTask'
   | 'continueTask'
   | 'renewLease'
   | 'releaseLease'
 
-/** What is stored, and how the tunnel is doing at this moment. */
+/** Whose task it will be. */
+const askerOf = (call: Parameters<typeof principalOf>[0]) => {
+  const { user, tokenId } = principalOf(call)
+  return { owner: user, tokenId }
+}
+
+/** What is stored, and how it stands at this moment: its place in the queue, its tunnel. */
+const atPresent = (deps: Deps, tasks: Task[]): Task[] => withPlaces(deps, tasks).map((task) => withTunnel(deps, task))
+
 function withTunnel(deps: Deps, task: Task): Task {
   if (task.state !== 'running') return task
   const tunnel = deps.links.ofLaunch(task.placement.launchId)?.tunnel
@@ -30,7 +41,7 @@ export const taskHandlers: Pick<Handlers, Names> = {
     const idempotencyKey = c.req.header('idempotency-key')
     if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,200}$/.test(idempotencyKey))
       throw new RclaudeError('invalid', 'Idempotency-Key takes 1 to 200 printable characters')
-    const { task, created } = await createTask(deps, body, { owner: principalOf(call).user, idempotencyKey })
+    const { task, created } = await createTask(deps, body, { ...askerOf(call), idempotencyKey })
     if (call.auditId !== undefined) deps.store.setAuditTask(call.auditId, task.id)
     return c.json(task, created ? 201 : 200, { location: `/v1/tasks/${task.id}` })
   },
@@ -47,21 +58,49 @@ export const taskHandlers: Pick<Handlers, Names> = {
       limit: query.limit,
       cursor: query.cursor,
     })
-    return c.json({ ...result, tasks: result.tasks.map((task) => withTunnel(deps, task)) })
+    return c.json({ ...result, tasks: atPresent(deps, result.tasks) })
   },
-  getTask: (call) => call.c.json(withTunnel(call.deps, taskOf(call))),
+  getTask: (call) => call.c.json(atPresent(call.deps, [taskOf(call)])[0]),
   stopTask: (call) => call.c.json(requestStop(call.deps, taskOf(call), principalOf(call).user, call.body.reason), 202),
   async deleteTask(call) {
     await deleteTask(call.deps, taskOf(call))
     call.deps.reserve.restore()
     return call.c.body(null, 204)
   },
+  async pruneTasks(call) {
+    const { c, deps, body } = call
+    const { user, role } = principalOf(call)
+    if (body.allUsers && role !== 'admin')
+      throw new RclaudeError(
+        'forbidden',
+        `all users' tasks are an administrator's to prune; leave out --all-users for yours`,
+      )
+    const { allUsers, endedBefore, ...rest } = body
+    const { pruned, nextCursor } = await prune(deps, {
+      ...rest,
+      before: endedBefore,
+      owner: allUsers ? undefined : user,
+      by: `rclaude prune by ${user}`,
+    })
+    if (!body.dryRun) deps.reserve.restore()
+    const tasks = pruned.map(({ task: { id, owner, endedAt, outcome }, bytes }) => ({
+      id,
+      owner,
+      endedAt,
+      outcome,
+      bytes,
+    }))
+    return c.json({ tasks, bytes: tasks.reduce((sum, { bytes }) => sum + bytes, 0), ...(nextCursor && { nextCursor }) })
+  },
   async retryTask(call) {
-    const task = await retryTask(call.deps, taskOf(call), call.body, principalOf(call).user)
+    const task = await retryTask(call.deps, taskOf(call), call.body, askerOf(call))
     return call.c.json(task, 201, { location: `/v1/tasks/${task.id}` })
   },
-  continueTask: async (call) =>
-    call.c.json(await continueTask(call.deps, taskOf(call), call.body.prompt, call.body), 202),
+  async continueTask(call) {
+    const { prompt, ...hidden } = call.body
+    const task = await continueTask(call.deps, taskOf(call), prompt, hidden, principalOf(call).tokenId)
+    return call.c.json(task, 202)
+  },
   renewLease(call) {
     const task = taskOf(call)
     // Whoever sends signs of life learns that they are no longer wanted.

@@ -1,5 +1,6 @@
 /** Tokens and the audit log. */
 import type { Database } from 'better-sqlite3'
+import type { TokenLimits } from '../../protocol/limits.ts'
 import type { AuditRow } from '../../protocol/routes.ts'
 import type { Store, StoredToken } from './store.ts'
 
@@ -17,6 +18,8 @@ interface TokenRow {
   rotated_at: string | null
   previous_hash: string | null
   previous_until: string | null
+  /** JSON. */
+  limits: string | null
 }
 
 interface AuditRecord {
@@ -60,7 +63,7 @@ export function accessTables(database: Database): AccessPart {
     insertToken: (token) =>
       void database
         .prepare(
-          'INSERT INTO tokens (id, hash, name, user, role, created_at, expires_at, scope) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+          'INSERT INTO tokens (id, hash, name, user, role, created_at, expires_at, scope, limits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
         )
         .run(
           token.id,
@@ -71,6 +74,7 @@ export function accessTables(database: Database): AccessPart {
           token.createdAt,
           token.expiresAt ?? null,
           token.scope === undefined ? null : JSON.stringify(token.scope),
+          token.limits === undefined ? null : JSON.stringify(token.limits),
         ),
     findToken(hash) {
       const row = find.get(hash, hash)
@@ -127,6 +131,7 @@ const toToken = (row: TokenRow): StoredToken => ({
   ...(row.rotated_at !== null && { rotatedAt: row.rotated_at }),
   ...(row.previous_hash !== null && { previousHash: row.previous_hash }),
   ...(row.previous_until !== null && { previousUntil: row.previous_until }),
+  ...(row.limits !== null && { limits: JSON.parse(row.limits) as TokenLimits }),
 })
 
 const toAudit = (row: AuditRecord): AuditRow => ({

@@ -141,6 +141,32 @@ const STEPS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX shares_of_user ON shares (user, task_id);
   `,
+  // Limits: of tokens, and what the queue and the accounts need to know of a task without reading its texts.
+  `
+  ALTER TABLE tokens ADD COLUMN limits TEXT;        -- JSON
+  ALTER TABLE tasks ADD COLUMN token_id TEXT;       -- that asked for the newest turn; no reference: see audit
+  ALTER TABLE tasks ADD COLUMN agent TEXT;
+  ALTER TABLE tasks ADD COLUMN budget_usd REAL;     -- that the task asked for
+  ALTER TABLE tasks ADD COLUMN pruned TEXT;         -- JSON
+  ALTER TABLE tasks ADD COLUMN ended_at TEXT;
+  UPDATE tasks SET (agent, budget_usd) =
+    (SELECT spec ->> '$.agent', spec ->> '$.limits.budgetUsd' FROM task_texts WHERE task_id = id AND json_valid(spec));
+  UPDATE tasks SET ended_at = facts ->> '$.endedAt' WHERE state = 'ended' AND json_valid(facts);
+  CREATE INDEX tasks_by_end ON tasks (ended_at, n) WHERE ended_at IS NOT NULL;
+  CREATE TABLE spending (
+    day TEXT NOT NULL,                              -- UTC
+    owner TEXT NOT NULL,
+    token_id TEXT NOT NULL,                         -- '' for tasks older than this table
+    usd REAL NOT NULL,
+    PRIMARY KEY (day, owner, token_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE pruned_tasks (
+    task_id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    at TEXT NOT NULL,
+    by TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 /** @param upTo how many steps are wanted: all of them, but for who tries the last ones out */

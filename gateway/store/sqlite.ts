@@ -3,6 +3,8 @@ import Database from 'better-sqlite3'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { GatewayId, newGatewayId } from '../../protocol/ids.ts'
 import { accessTables } from './access.ts'
+import { accountTables } from './accounts.ts'
+import { endedTables } from './ended.ts'
 import { launchTables } from './launches.ts'
 import { migrate } from './migrations.ts'
 import { modelTables } from './models.ts'
@@ -25,6 +27,8 @@ export function openStore(file: string, onUnreadable: OnUnreadable = () => {}): 
     gatewayId: gatewayIdOf(database),
     ...guarded(taskTables(database, onUnreadable, () => forgetLog(database))),
     ...guarded(launchTables(database)),
+    ...guarded(accountTables(database)),
+    ...guarded(endedTables(database)),
     ...guarded(accessTables(database)),
     ...guarded(modelTables(database)),
     ...guarded(shareTables(database)),

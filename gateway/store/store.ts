@@ -4,9 +4,20 @@
  */
 import type { AgentEvent, EventBody, TaskEvent } from '../../protocol/event.ts'
 import type { GatewayId, LaunchId, TaskId, TokenId } from '../../protocol/ids.ts'
+import type { TokenLimits } from '../../protocol/limits.ts'
 import type { ModelSettings } from '../../protocol/model.ts'
 import type { AuditRow, Share, ShareAccess, Token } from '../../protocol/routes.ts'
-import type { Placement, StateName, StopRequest, Task, TaskBase, TaskState, Turn } from '../../protocol/task.ts'
+import type {
+  AgentName,
+  Placement,
+  Pruned,
+  StateName,
+  StopRequest,
+  Task,
+  TaskBase,
+  TaskState,
+  Turn,
+} from '../../protocol/task.ts'
 
 /** A change to one task and the events that tell of it, stored together or not at all. */
 export interface TaskChange {
@@ -16,6 +27,11 @@ export interface TaskChange {
   stopRequested?: StopRequest | null
   workspace?: Task['workspace']
   usage?: Task['usage']
+  /** Dollars to put on the account of the day besides what `usage` grew by. */
+  chargeUsd?: number
+  /** The token that asked for the newest turn. */
+  tokenId?: TokenId
+  pruned?: Pruned
   events?: EventBody[]
 }
 
@@ -70,6 +86,7 @@ export interface StoredModel {
 
 export interface NewTask {
   task: TaskBase & TaskState
+  tokenId?: TokenId | undefined
   secrets: Buffer | undefined
   idempotency?: { key: string; requestHash: string } | undefined
   events: EventBody[]
@@ -81,6 +98,59 @@ export interface Lease {
   graceSeconds: number
 }
 
+/** What the queue needs to know of a task that waits to be launched. */
+export interface Waiting {
+  id: TaskId
+  owner: string
+  tokenId: TokenId | undefined
+  agent: AgentName
+  /** What the task asked for. */
+  budgetUsd: number | undefined
+  notBefore: string | undefined
+}
+
+/** A task that counts against the limits on tasks that run: launching, starting, running or finishing. */
+export interface Taken {
+  owner: string
+  tokenId: TokenId | undefined
+  /** What its turn may still cost. */
+  reservedUsd: number
+}
+
+/** What was spent on one day by one user with one token; undefined for tasks of which it is not known. */
+export interface Spent {
+  owner: string
+  tokenId: TokenId | undefined
+  usd: number
+}
+
+/** An ended task, and what the database holds of it. */
+export interface EndedTask {
+  id: TaskId
+  owner: string
+  endedAt: string
+  outcome: string
+  eventBytes: number
+  isPruned: boolean
+  /** Where a list goes on behind it. */
+  cursor: string
+}
+
+export interface EndedFilter {
+  owner?: string | undefined
+  outcome?: string | undefined
+  /** Ended before this. */
+  before?: string | undefined
+  /** Leaves out those whose workspaces are gone. */
+  onlyUnpruned?: boolean | undefined
+  limit: number
+  cursor?: string | undefined
+}
+
+export interface Tombstone extends Pruned {
+  owner: string
+}
+
 export interface Store {
   readonly gatewayId: GatewayId
 
@@ -90,8 +160,17 @@ export interface Store {
   getTask(taskId: TaskId): Task | undefined
   listTasks(filter: TaskFilter): { tasks: Task[]; nextCursor?: string }
   countTasks(state: StateName): number
-  /** Tasks that wait, oldest first. */
-  queuedTasks(): Task[]
+  /** Those of one user, their workspaces there or not. */
+  countQueued(owner: string): number
+  /** Tasks that wait to be launched, oldest first. */
+  waitingTasks(): Waiting[]
+  takenTasks(): Taken[]
+  /** @param day as `utcDay` gives it */
+  spentOn(day: string): Spent[]
+  /** With which token the newest turn was asked for. */
+  tokenOf(taskId: TaskId): TokenId | undefined
+  /** Of those tokens that have any, revoked ones included. */
+  tokenLimits(): Map<TokenId, TokenLimits>
   /** Ids of all tasks that have not ended, oldest first. Whoever looks at each should not read all of them at once. */
   activeTaskIds(): TaskId[]
   /**
@@ -101,6 +180,14 @@ export interface Store {
    */
   changeTask(taskId: TaskId, decide: (task: Task) => TaskChange | undefined): Task | undefined
   deleteTask(taskId: TaskId): void
+  /** Ended tasks, those that ended first first. */
+  endedTasks(filter: EndedFilter): EndedTask[]
+  /** What the events of all tasks take, in bytes. */
+  totalEventBytes(): number
+  /** Deletes an ended task and remembers that it was. @returns false when it goes on meanwhile */
+  buryTask(taskId: TaskId, pruned: Pruned): boolean
+  tombstone(taskId: TaskId): Tombstone | undefined
+  dropTombstones(before: string): void
 
   /** Events after `since`, oldest first. */
   events(taskId: TaskId, since: number, limit: number): TaskEvent[]

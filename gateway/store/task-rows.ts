@@ -1,6 +1,6 @@
 /** How tasks and events lie in their tables, and how they are read back. */
 import type { EventBody, TaskEvent } from '../../protocol/event.ts'
-import type { TaskId } from '../../protocol/ids.ts'
+import type { TaskId, TokenId } from '../../protocol/ids.ts'
 import { type Task, TaskState, type Turn } from '../../protocol/task.ts'
 
 export interface TaskRow {
@@ -20,6 +20,11 @@ export interface TaskRow {
   created_at: string
   last_seq: number
   event_bytes: number
+  token_id: TokenId | null
+  agent: string | null
+  budget_usd: number | null
+  pruned: string | null
+  ended_at: string | null
 }
 
 /** What is large and seldom changes has a table of its own: a task's row is written anew with each batch of events. */
@@ -64,6 +69,7 @@ export function toTask(row: TaskRow, { spec, prompts }: { spec: Task['spec']; pr
     ...(row.stop_requested !== null && { stopRequested: JSON.parse(row.stop_requested) as Task['stopRequested'] }),
     ...(row.retry_of !== null && { retryOf: row.retry_of as TaskId }),
     ...(row.isolation !== null && { isolation: row.isolation as Task['isolation'] }),
+    ...(row.pruned !== null && { pruned: JSON.parse(row.pruned) as Task['pruned'] }),
     ...stateOf(row),
   } as Task
 }

@@ -3,6 +3,7 @@ import type { Database } from 'better-sqlite3'
 import type { AgentEvent } from '../../protocol/event.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { type StateName, type Task, TaskState } from '../../protocol/task.ts'
+import { spending } from './accounts.ts'
 import type { Lease, NewTask, Store, TaskChange, TaskFilter } from './store.ts'
 import {
   type EventRow,
@@ -24,7 +25,6 @@ type TaskPart = Pick<
   | 'getTask'
   | 'listTasks'
   | 'countTasks'
-  | 'queuedTasks'
   | 'activeTaskIds'
   | 'changeTask'
   | 'deleteTask'
@@ -47,7 +47,8 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
   const selectRow = database.prepare<[string], TaskRow>('SELECT * FROM tasks WHERE id = ?')
   const update = database.prepare(
     `UPDATE tasks SET state = @state, version = version + 1, facts = @facts, turns = @turns, workspace = @workspace,
-       usage = @usage, stop_requested = @stop, last_seq = @lastSeq, event_bytes = event_bytes + @bytes
+       usage = @usage, stop_requested = @stop, last_seq = @lastSeq, event_bytes = event_bytes + @bytes,
+       token_id = coalesce(@tokenId, token_id), pruned = coalesce(@pruned, pruned), ended_at = @endedAt
      WHERE id = @id AND version = @version`,
   )
   const updatePrompts = database.prepare('UPDATE task_texts SET prompts = ? WHERE task_id = ?')
@@ -56,7 +57,6 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
     'SELECT seq, at, turn, launch_id, body FROM events WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?',
   )
   const countInState = database.prepare<[StateName], number>('SELECT count(*) FROM tasks WHERE state = ?').pluck()
-  const selectQueued = database.prepare<[], FullRow>(`${SELECT_TASKS} WHERE state = 'queued' ORDER BY n`)
   const selectActiveIds = database.prepare<[], TaskId>(`SELECT id FROM tasks WHERE state <> 'ended' ORDER BY n`).pluck()
   const selectTaskOfLaunch = database
     .prepare<[string], TaskId>('SELECT task_id FROM launches WHERE launch_id = ?')
@@ -69,6 +69,7 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
   const putSecrets = database.prepare('INSERT OR REPLACE INTO secrets VALUES (?, ?)')
 
   const dropSecrets = database.prepare('DELETE FROM secrets WHERE task_id = ?')
+  const spend = spending(database)
 
   const publish = (taskId: TaskId) => {
     for (const listener of listeners) listener(taskId)
@@ -93,6 +94,9 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
       store(at, turn, heard?.launchId ?? null, agentSeq, JSON.stringify(body))
     for (const body of change.events ?? []) store(now, turns.length, null, null, JSON.stringify(body))
     const { state, ...facts } = change.state ?? stateOf(row)
+    const tokenId = change.tokenId ?? row.token_id
+    const grownUsd = change.usage === undefined ? 0 : change.usage.costUsd - current.usage.costUsd
+    spend(row.owner, tokenId, Math.max(0, grownUsd) + (change.chargeUsd ?? 0))
     const changed = update.run({
       id: row.id,
       version: row.version,
@@ -107,6 +111,9 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
           : change.stopRequested && JSON.stringify(change.stopRequested),
       lastSeq: seq,
       bytes,
+      tokenId,
+      pruned: change.pruned === undefined ? null : JSON.stringify(change.pruned),
+      endedAt: 'endedAt' in facts ? facts.endedAt : null,
     })
     if (changed.changes !== 1) throw new Error(`task ${row.id} changed under a transaction`)
     if (turns.length !== current.turns.length) updatePrompts.run(promptsColumn(turns), row.id)
@@ -140,12 +147,13 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
     },
   )
 
-  const insertTask = database.transaction(({ task, secrets, idempotency, events }: NewTask): Task => {
+  const insertTask = database.transaction(({ task, tokenId, secrets, idempotency, events }: NewTask): Task => {
     const { state, ...facts } = TaskState.parse(task)
     database
       .prepare(
-        `INSERT INTO tasks (id, owner, state, version, facts, turns, workspace, usage, retry_of, isolation, created_at)
-         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO tasks (id, owner, state, version, facts, turns, workspace, usage, retry_of, isolation, created_at,
+           token_id, agent, budget_usd)
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       )
       .run(
         task.id,
@@ -158,6 +166,9 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
         task.retryOf ?? null,
         task.isolation ?? null,
         task.createdAt,
+        tokenId ?? null,
+        task.spec.agent,
+        task.spec.limits.budgetUsd ?? null,
       )
     database
       .prepare('INSERT INTO task_texts VALUES (?, ?, ?)')
@@ -194,7 +205,6 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
     },
     listTasks: (filter) => listTasks(database, filter, onUnreadable),
     countTasks: (state) => countInState.get(state) ?? 0,
-    queuedTasks: () => readable(selectQueued.all(), onUnreadable),
     activeTaskIds: () => selectActiveIds.all(),
     changeTask: (taskId, decide) => announced(changeTask.immediate(taskId, decide)),
     deleteTask(taskId) {

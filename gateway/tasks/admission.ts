@@ -1,24 +1,63 @@
-/** What is looked at before a task is let in: its launcher, its model credentials, the gateway's disk. */
+/** What is looked at before a task is let in: its launcher, its model credentials, the gateway's disk, its user's limits. */
 import { statfs } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
+import type { TokenId } from '../../protocol/ids.ts'
+import { nextUtcDayMs } from '../../protocol/limits.ts'
 import { CLAUDE_CREDENTIALS } from '../../protocol/model.ts'
 import type { Secrets, TaskSpec } from '../../protocol/task.ts'
 import { formatBytes } from '../../protocol/units.ts'
 import type { Launcher } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { checkAccess, modelAccess } from './model-access.ts'
+import { countRoom, LEAST_USD, secondsToMidnight } from './room.ts'
+
+/** Whose task it will be, and who asks for it. */
+export interface Asker {
+  owner: string
+  tokenId: TokenId | undefined
+}
 
 /** @throws RclaudeError in words that say what to do */
-export async function admit(
-  context: TaskContext,
-  spec: TaskSpec,
-  { owner, secrets }: { owner: string; secrets: Secrets },
-): Promise<Launcher> {
+export async function admit(context: TaskContext, spec: TaskSpec, secrets: Secrets, asker: Asker): Promise<Launcher> {
+  checkQuotas(context, spec, asker)
   const launcher = launcherOf(context, spec)
-  await checkModel(context, owner, spec, secrets)
+  await checkModel(context, asker.owner, spec, secrets)
   await checkDisk(context)
   return launcher
 }
+
+/**
+ * How many of the user's tasks wait, and what was spent today. Asked again in the same breath as the task is stored:
+ * requests that come at once must not pass both.
+ */
+export function checkQuotas(context: TaskContext, spec: TaskSpec, { owner, tokenId }: Asker): void {
+  const { limits } = context.config
+  const queued = context.store.countQueued(owner)
+  if (queued >= limits.maxQueued)
+    throw new RclaudeError(
+      'limit',
+      `${owner} has ${queued} tasks in the queue, as many as may wait (limits.maxQueued): wait until some have started, or stop some with rclaude stop`,
+      { retryAfterSeconds: QUEUE_RETRY_SECONDS },
+    )
+  checkDayBudgets(context, spec, { owner, tokenId })
+}
+
+/** Money of a day that is spent. What running tasks have set aside may come back: for that a task waits in the queue. */
+export function checkDayBudgets(context: TaskContext, spec: TaskSpec, { owner, tokenId }: Asker): void {
+  const nowMs = Date.now()
+  const claim = { owner, tokenId, agent: spec.agent, budgetUsd: spec.limits.budgetUsd }
+  for (const day of countRoom(context.store, context.config.limits, nowMs).budgetsOf(claim)) {
+    if (day.budgetUsd - day.spentUsd >= LEAST_USD) continue
+    throw new RclaudeError(
+      'limit',
+      `${day.of} has spent $${day.spentUsd.toFixed(2)} of $${day.budgetUsd.toFixed(2)} today (${day.limit}); the next day begins at ${new Date(nextUtcDayMs(nowMs)).toISOString().slice(0, 16)}Z, midnight UTC`,
+      { retryAfterSeconds: secondsToMidnight(nowMs) },
+    )
+  }
+}
+
+/** Nobody knows when a task in the queue will start; this often it is worth asking again. */
+const QUEUE_RETRY_SECONDS = 30
 
 function launcherOf(context: TaskContext, spec: TaskSpec): Launcher {
   const name = spec.launcher ?? context.config.launchers.default
@@ -58,6 +97,6 @@ async function checkDisk(context: TaskContext): Promise<void> {
   if (free < needed)
     throw new RclaudeError(
       'disk_full',
-      `the gateway's disk has ${formatBytes(free)} free, new tasks need ${formatBytes(needed)} (limits.minFreeDisk): delete old tasks with rclaude rm`,
+      `the gateway's disk has ${formatBytes(free)} free, new tasks need ${formatBytes(needed)} (limits.minFreeDisk): delete old tasks with rclaude prune or rclaude rm`,
     )
 }

@@ -4,6 +4,7 @@ import type { LaunchId } from '../../protocol/ids.ts'
 import type { Outcome } from '../../protocol/outcome.ts'
 import { stateOf, type Task } from '../../protocol/task.ts'
 import type { TaskChange } from '../store/store.ts'
+import { chargeForUnknown } from './charge.ts'
 import { leaveWithResult, underStop } from './ending.ts'
 
 export function consequences(task: Task, events: AgentEvent[], launchId: LaunchId): TaskChange | undefined {
@@ -45,6 +46,7 @@ export function turnEnded(task: Task, event: { turn: number; at: string; result:
   const change: TaskChange = {
     turns: patchTurn(task, event.turn, { result, endedAt: event.at }),
     usage: addUsage(usageBefore(task, event.turn), result.usage),
+    ...(isLast && { chargeUsd: chargeForUnknown(task, result) }),
     ...(result.sessionId !== undefined && { workspace: { ...task.workspace, sessionId: result.sessionId } }),
   }
   if (task.state === 'finishing' && isLast && GIVEN_UP.has(task.outcome)) {

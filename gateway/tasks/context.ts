@@ -8,6 +8,7 @@ import type { Store } from '../store/store.ts'
 import type { AgentLinks } from '../tunnels/links.ts'
 import type { Artifacts } from '../workspaces/artifacts.ts'
 import type { Workspaces } from '../workspaces/workspaces.ts'
+import type { Served } from './queue.ts'
 
 /** The steps of `finish.ts`, in order. */
 export const FINISH_STEPS = ['hear_out', 'let_go', 'remove', 'collect', 'end'] as const
@@ -24,6 +25,8 @@ export interface TaskContext {
   log: Logger
   /** When this gateway began, in ms since the epoch: what passed before is on nobody's account. */
   startedAtMs: number
+  /** Whose turn it was last, for a queue that is fair. */
+  served: Served
   /** Where agents dial; known once the gateway listens. */
   agentUrl(): string
   /** Environment that the gateway itself gives to tasks of this coding agent. */

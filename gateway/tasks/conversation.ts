@@ -4,12 +4,13 @@
  */
 import { DEFAULT_CLONE_DEPTH } from '../../protocol/clone.ts'
 import { type RunSpec, RunStatus, type RunWorkspace } from '../../protocol/run.ts'
-import { MAX_IDLE_SECONDS, MAX_TIMEOUT_SECONDS, type Task, type TaskSpec } from '../../protocol/task.ts'
+import type { Task, TaskSpec } from '../../protocol/task.ts'
 import type { Hidden } from '../auth/vault.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { turnEnded } from './consequences.ts'
 import { isoNow, type TaskContext } from './context.ts'
 import { isModelVariable, type ModelAccess, modelAccess } from './model-access.ts'
+import { tokenLimitsOf, turnLimits } from './turn-limits.ts'
 
 /**
  * @returns `nothing_to_stop` when a stop was asked for and the agent never had the turn; `listening` when it has more to
@@ -51,7 +52,6 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
   const { spec } = task
   const hidden = hiddenOf(context, task)
   const turn = task.turns.length
-  const { limits } = context.config
   const access = modelAccess(context, task.owner, spec, hidden.secrets)
   return {
     taskId: task.id,
@@ -61,11 +61,12 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     command: spec.command,
     model: spec.model ?? access?.model,
     permissionMode: spec.permissionMode,
-    limits: {
-      ...spec.limits,
-      timeoutSeconds: whole(Math.min(spec.limits.timeoutSeconds ?? MAX_TIMEOUT_SECONDS, limits.taskTimeout)),
-      idleSeconds: whole(Math.min(spec.limits.idleSeconds ?? MAX_IDLE_SECONDS, limits.taskIdle)),
-    },
+    ...turnLimits(
+      spec.limits,
+      context.config.limits,
+      tokenLimitsOf(context.store, task.id),
+      task.turns.at(-1)?.budgetUsd,
+    ),
     setup: spec.setup,
     check: spec.check,
     env: { ...access?.env, ...spec.env },

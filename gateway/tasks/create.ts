@@ -5,12 +5,13 @@ import { newTaskId, type TaskId } from '../../protocol/ids.ts'
 import { REFS } from '../../protocol/run.ts'
 import { type CreateTask, type Task, TaskSpec } from '../../protocol/task.ts'
 import type { Hidden } from '../auth/vault.ts'
-import { admit } from './admission.ts'
+import { type Asker, admit, checkQuotas } from './admission.ts'
 import { isoNow, type TaskContext } from './context.ts'
 import { sealed, tokenForAnotherClone } from './hidden.ts'
+import { mustHaveFiles } from './pruned.ts'
+import { cutLimits } from './turn-limits.ts'
 
-export interface CreateOptions {
-  owner: string
+export interface CreateOptions extends Asker {
   idempotencyKey?: string | undefined
 }
 
@@ -27,7 +28,7 @@ export async function createTask(
 
   const { secrets, repoToken, ...rest } = request
   const spec = TaskSpec.parse(rest)
-  const launcher = await admit(context, spec, { owner: options.owner, secrets })
+  const launcher = await admit(context, spec, secrets, options)
   const id = newTaskId()
   if (spec.workspace.kind !== 'none') await context.workspaces.create(id, repositoryOptions(spec, options.owner))
   // Asked again: a second request with the same key may have come while this one waited.
@@ -40,6 +41,7 @@ export async function createTask(
     id,
     spec: { ...spec, launcher: launcher.name },
     owner: options.owner,
+    tokenId: options.tokenId,
     hidden: { secrets, repoToken },
     isolation: launcher.isolation,
     waitingFor: spec.workspace.kind === 'snapshot' ? 'workspace' : 'launch',
@@ -50,28 +52,30 @@ export async function createTask(
 }
 
 /** The same work from the same snapshot, as a new task. A repository is cloned again only if that never succeeded. */
-export async function retryTask(context: TaskContext, old: Task, hidden: Hidden, owner: string): Promise<Task> {
+export async function retryTask(context: TaskContext, old: Task, hidden: Hidden, asker: Asker): Promise<Task> {
+  const { owner, tokenId } = asker
   if (old.state !== 'ended')
     throw new RclaudeError('conflict', `task ${old.id} is ${old.state}: stop it first, or wait until it has ended`)
   const { kind } = old.spec.workspace
   const { snapshot } = old.workspace
   if (kind === 'snapshot' && snapshot === undefined)
     throw new RclaudeError('conflict', `task ${old.id} never got its workspace: run it anew from your repository`)
+  if (kind === 'snapshot') mustHaveFiles(old)
   const repoToken = await tokenForAnotherClone(context, old, hidden.repoToken)
-  const launcher = await admit(context, old.spec, { owner, secrets: hidden.secrets })
+  const launcher = await admit(context, old.spec, hidden.secrets, asker)
   const id = newTaskId()
-  if (kind !== 'none') {
-    await context.workspaces.create(id, repositoryOptions(old.spec, owner))
-    if (snapshot !== undefined) {
-      await context.workspaces.copyFrom(id, old.id, [REFS.snapshot, REFS.base, REFS.parts])
-      await context.workspaces.seal(id)
-    }
+  try {
+    await copyWorkspace(context, old, id, owner)
+  } catch (error) {
+    await context.workspaces.delete(id)
+    throw error
   }
   const { onDisconnect: _, ...spec } = old.spec // that was about the client of the first one
   const task = await insert(context, {
     id,
     spec,
     owner,
+    tokenId,
     hidden: { secrets: hidden.secrets, repoToken },
     isolation: launcher.isolation,
     waitingFor: 'launch',
@@ -82,10 +86,17 @@ export async function retryTask(context: TaskContext, old: Task, hidden: Hidden,
   return task
 }
 
-interface Insert {
+async function copyWorkspace(context: TaskContext, old: Task, id: TaskId, owner: string): Promise<void> {
+  if (old.spec.workspace.kind === 'none') return
+  await context.workspaces.create(id, repositoryOptions(old.spec, owner))
+  if (old.workspace.snapshot === undefined) return
+  await context.workspaces.copyFrom(id, old.id, [REFS.snapshot, REFS.base, REFS.parts])
+  await context.workspaces.seal(id)
+}
+
+interface Insert extends Asker {
   id: TaskId
   spec: TaskSpec
-  owner: string
   hidden: Hidden
   isolation: Task['isolation']
   waitingFor: 'workspace' | 'launch'
@@ -106,7 +117,10 @@ async function insert(context: TaskContext, options: Insert): Promise<Task> {
 
 function store(context: TaskContext, options: Insert): Task {
   const now = isoNow()
-  const { id, spec, hidden } = options
+  const { id, spec, hidden, tokenId } = options
+  checkQuotas(context, spec, options)
+  const token = (tokenId === undefined ? undefined : context.store.tokenLimits().get(tokenId)) ?? {}
+  const warnings = cutLimits(spec.limits, context.config.limits, token)
   return context.store.insertTask({
     task: {
       id,
@@ -123,9 +137,13 @@ function store(context: TaskContext, options: Insert): Task {
       waitingFor: options.waitingFor,
       since: now,
     },
+    tokenId,
     secrets: sealed(context, id, hidden),
     idempotency: options.idempotency,
-    events: [{ type: 'state', state: 'queued', message: `waiting for ${options.waitingFor}` }],
+    events: [
+      ...warnings.map((message) => ({ type: 'warning' as const, message })),
+      { type: 'state', state: 'queued', message: `waiting for ${options.waitingFor}` },
+    ],
   })
 }
 

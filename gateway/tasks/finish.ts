@@ -7,6 +7,7 @@ import { NO_USAGE, type RunResult } from '../../protocol/event.ts'
 import { RunStatus } from '../../protocol/run.ts'
 import type { Placement, Task } from '../../protocol/task.ts'
 import type { AgentLink } from '../tunnels/links.ts'
+import { chargeForUnknown } from './charge.ts'
 import { deadlineOf, type FinishStep, isoNow, type TaskContext } from './context.ts'
 import { closeTurn } from './ending.ts'
 
@@ -108,6 +109,7 @@ async function collect(context: TaskContext, taskId: Task['id']): Promise<void> 
     if (last?.result && isMissing) turns[turns.length - 1] = { ...last, result: { ...last.result, incomplete: true } }
     return {
       turns,
+      chargeUsd: now.turns.at(-1)?.result === undefined ? chargeForUnknown(now, undefined) : 0,
       workspace: {
         ...now.workspace,
         ...(refs.snapshot && { snapshot: refs.snapshot }),

@@ -9,15 +9,14 @@ import { formatSeconds } from '../../protocol/units.ts'
 import { hashSecret, newSecret } from '../auth/tokens.ts'
 import { isoNow, type TaskContext } from './context.ts'
 import { endQueued, leave } from './ending.ts'
+import { inOrder, isDue } from './queue.ts'
+import { countRoom } from './room.ts'
 
 /** Longest wait between two attempts to launch. */
 const MAX_LAUNCH_WAIT_SECONDS = 300
 
-/** States of tasks that count against `limits.maxTasks`. */
-const TAKEN = ['launching', 'starting', 'running', 'finishing'] as const
-
 /**
- * Launches as many queued tasks as the limit on running ones leaves room for.
+ * Launches as many queued tasks as the limits leave room for, in an order that is fair between users (`queue.ts`).
  * @param busy tasks that are being worked on and left alone
  */
 export function launchQueued(
@@ -26,19 +25,34 @@ export function launchQueued(
 ): Array<{ task: Task; work: Promise<void> }> {
   // Asked at every connect of an agent, so the answer that is nearly always right comes first.
   if (context.store.countTasks('queued') === 0) return []
-  const taken = TAKEN.reduce((sum, state) => sum + context.store.countTasks(state), 0)
-  const room = context.config.limits.maxTasks - taken
-  if (room <= 0) return []
-  const waiting = context.store.queuedTasks().filter((task) => isDue(task) && !busy.has(task.id))
-  return waiting.slice(0, room).map((task) => ({ task, work: launch(context, task) }))
+  const room = countRoom(context.store, context.config.limits)
+  if (room.isFull) return []
+  const launched: Array<{ task: Task; work: Promise<void> }> = []
+  for (const waiting of inOrder(context.store.waitingTasks(), room, context.served)) {
+    if (room.isFull) break
+    if (!isDue(waiting) || busy.has(waiting.id)) continue
+    const grant = room.grant(waiting)
+    const task = 'limit' in grant ? undefined : readable(context, waiting.id)
+    if ('limit' in grant || task === undefined) continue
+    room.take(waiting, grant.usd)
+    context.served.note(waiting.owner)
+    launched.push({ task, work: launch(context, task, grant.usd) })
+  }
+  return launched
 }
 
-function isDue(task: Task): boolean {
-  if (task.state !== 'queued' || task.waitingFor !== 'launch' || task.stopRequested) return false
-  return task.notBefore === undefined || Date.parse(task.notBefore) <= Date.now()
+/** One damaged row must not keep the others from being launched. */
+function readable(context: TaskContext, taskId: TaskId): Task | undefined {
+  try {
+    return context.store.getTask(taskId)
+  } catch (error) {
+    context.log.error({ err: error, taskId }, 'the row of a queued task cannot be read')
+    return undefined
+  }
 }
 
-async function launch(context: TaskContext, task: Task): Promise<void> {
+/** @param budgetUsd what the turn may cost */
+async function launch(context: TaskContext, task: Task, budgetUsd: number | undefined): Promise<void> {
   const launcher = context.launchers.get(task.spec.launcher ?? context.config.launchers.default)
   if (launcher === undefined)
     return endQueued(
@@ -61,6 +75,7 @@ async function launch(context: TaskContext, task: Task): Promise<void> {
     })
     return {
       state: { state: 'launching', launchId, since: isoNow(), ...failuresOf(now) },
+      turns: withBudget(now.turns, budgetUsd),
       events: [
         { type: 'state', state: 'launching' },
         { type: 'step', step: 'launch', status: 'started', message: launcher.name },
@@ -76,6 +91,15 @@ async function launch(context: TaskContext, task: Task): Promise<void> {
     context.log.error({ err: error, taskId: task.id, launchId }, 'launch failed')
     failed(context, task.id, launchId, error)
   }
+}
+
+/** The newest turn gets what it may cost, or loses what an earlier launch of it was given. */
+export function withBudget(turns: Task['turns'], budgetUsd: number | undefined): Task['turns'] {
+  return turns.map((turn, index) => {
+    if (index < turns.length - 1) return turn
+    const { budgetUsd: _, ...rest } = turn
+    return { ...rest, ...(budgetUsd !== undefined && { budgetUsd }) }
+  })
 }
 
 /** A launcher that does not mind the signal holds nobody up; what it starts all the same is an orphan, and swept. */

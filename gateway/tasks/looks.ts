@@ -12,6 +12,7 @@ import { converse } from './conversation.ts'
 import { endQueued, leave } from './ending.ts'
 import { finish } from './finish.ts'
 import { failuresOf, placed } from './launch.ts'
+import { tokenLimitsOf } from './turn-limits.ts'
 import { isGone, type Seen, type Verdict, verdictOnQueued, verdictOnRunning, verdictOnStarting } from './verdict.ts'
 
 export class Looks {
@@ -101,11 +102,12 @@ export class Looks {
 
   #seen(task: Task, status: PlacementStatus | undefined): Seen {
     const { deadlines, limits } = this.#context.config
+    const { taskTimeoutSeconds } = task.state === 'running' ? tokenLimitsOf(this.#context.store, task.id) : {}
     return {
       status,
       trouble: this.#trouble.get(task.id),
       deadlines,
-      taskTimeout: limits.taskTimeout,
+      taskTimeout: Math.min(limits.taskTimeout, taskTimeoutSeconds ?? Number.POSITIVE_INFINITY),
       isPast: (since, seconds) => deadlineOf(this.#context, since, seconds) <= Date.now(),
     }
   }

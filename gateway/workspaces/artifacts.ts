@@ -9,6 +9,7 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import type { TaskId } from '../../protocol/ids.ts'
 import type { Artifact } from '../../protocol/routes.ts'
 import { formatBytes } from '../../protocol/units.ts'
+import { diskBytes } from './repository.ts'
 
 export interface ArtifactLimits {
   /** Largest artifact. */
@@ -20,11 +21,12 @@ export interface ArtifactLimits {
 }
 
 export class Artifacts {
-  readonly #directory: string
+  /** Where they are; made with the first. */
+  readonly directory: string
   readonly #limits: ArtifactLimits
 
   constructor(directory: string, limits: ArtifactLimits) {
-    this.#directory = directory
+    this.directory = directory
     this.#limits = limits
   }
 
@@ -36,8 +38,8 @@ export class Artifacts {
     if (others.length >= count)
       throw new RclaudeError('limit', `artifact ${name} was not stored: a task can have ${count} (limits.maxArtifacts)`)
     const room = totalBytes - others.reduce((sum, { size }) => sum + size, 0)
-    await mkdir(join(this.#directory, taskId), { recursive: true, mode: 0o700 })
-    const temporary = join(this.#directory, taskId, `.${randomUUID()}.tmp`)
+    await mkdir(join(this.directory, taskId), { recursive: true, mode: 0o700 })
+    const temporary = join(this.directory, taskId, `.${randomUUID()}.tmp`)
     try {
       await pipeline(content, limited(name, room, this.#limits), createWriteStream(temporary, { mode: 0o600 }))
       await rename(temporary, file)
@@ -52,7 +54,7 @@ export class Artifacts {
   }
 
   async list(taskId: TaskId): Promise<Artifact[]> {
-    const directory = join(this.#directory, taskId)
+    const directory = join(this.directory, taskId)
     const names = (await readdir(directory).catch(() => [])).filter((name) => !name.startsWith('.'))
     const sizes = await Promise.all(names.map(async (name) => (await stat(join(directory, name))).size))
     return names.map((name, index) => ({ name: decodeURIComponent(name), size: sizes[index] ?? 0 }))
@@ -66,7 +68,11 @@ export class Artifacts {
   }
 
   async delete(taskId: TaskId): Promise<void> {
-    await rm(join(this.#directory, taskId), { recursive: true, force: true })
+    await rm(join(this.directory, taskId), { recursive: true, force: true })
+  }
+
+  async diskUsage(taskId: TaskId): Promise<number> {
+    return await diskBytes(join(this.directory, taskId))
   }
 
   /** One flat file per artifact: the encoded name holds no slash and starts with no dot. */
@@ -74,7 +80,7 @@ export class Artifacts {
     const encoded = encodeURIComponent(name).replace(/^\./, '%2E')
     if (name === '' || encoded.length > 250 || /[\0\n]/.test(name))
       throw new RclaudeError('invalid', 'an artifact needs a name of 1 to 250 characters')
-    return join(this.#directory, taskId, encoded)
+    return join(this.directory, taskId, encoded)
   }
 }
 

@@ -1,6 +1,7 @@
 /** Tokens, and the record of what was done with them. */
 import { z } from 'zod'
 import { TaskId, TokenId } from '../ids.ts'
+import { TokenLimits } from '../limits.ts'
 import { defineRoute, ROLES, SCOPES } from '../route.ts'
 import { page } from './page.ts'
 
@@ -30,6 +31,7 @@ export const Token = z.object({
   rotatedAt: z.iso.datetime().optional(),
   /** Until then the value before that one is taken as well. */
   previousUntil: z.iso.datetime().optional(),
+  limits: TokenLimits.optional(),
 })
 export type Token = z.infer<typeof Token>
 
@@ -60,6 +62,7 @@ export const accessRoutes = {
       role: Role,
       scope: z.array(Scope).min(1).optional(),
       expiresInSeconds: Lifetime.optional(),
+      limits: TokenLimits.optional(),
     }),
     response: z.object({ token: Token, secret: z.string() }),
     status: 201,

@@ -1,10 +1,12 @@
 /** Tasks themselves: create, look, stop, go on. */
 import { z } from 'zod'
 import { RepoToken } from '../clone.ts'
+import { TaskId } from '../ids.ts'
+import { Outcome } from '../outcome.ts'
 import { defineRoute } from '../route.ts'
 import { CreateTask, MAX_PROMPT, Secrets, STATES, Task } from '../task.ts'
 import { UserName } from './access.ts'
-import { flag, page } from './page.ts'
+import { flag, MAX_PAGE, page } from './page.ts'
 
 /** Only for a task whose clone was made with one and never came to the gateway. */
 const repoToken = RepoToken.optional()
@@ -66,6 +68,41 @@ export const taskRoutes = {
     audit: 'task.delete',
     summary: 'Delete an ended task with all it left: events, workspace, artifacts.',
     status: 204,
+  }),
+  pruneTasks: defineRoute({
+    name: 'pruneTasks',
+    method: 'POST',
+    path: '/v1/prune',
+    access: 'member',
+    audit: 'task.prune',
+    summary:
+      'Delete ended tasks, or only their workspaces and artifacts, those that ended first first. Own ones; all users’ for an administrator who says so.',
+    body: z.object({
+      /** Only those that ended before. */
+      endedBefore: z.iso.datetime().optional(),
+      outcome: Outcome.optional(),
+      /** Workspaces and artifacts go; events and transcript stay. */
+      workspacesOnly: z.boolean().default(false),
+      /** Say what would go, and delete nothing. */
+      dryRun: z.boolean().default(false),
+      allUsers: z.boolean().default(false),
+      limit: z.number().int().min(1).max(MAX_PAGE).default(100),
+      cursor: z.string().max(200).optional(),
+    }),
+    response: z.object({
+      tasks: z.array(
+        z.object({
+          id: TaskId,
+          owner: z.string(),
+          endedAt: z.iso.datetime(),
+          outcome: z.string(),
+          bytes: z.number().int().nonnegative(),
+        }),
+      ),
+      /** Freed, or to be freed. */
+      bytes: z.number().int().nonnegative(),
+      nextCursor: z.string().optional(),
+    }),
   }),
   retryTask: defineRoute({
     name: 'retryTask',

@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { PLAIN } from '../../cli/output.ts'
+import { ordinal } from '../../cli/queue.ts'
 import { plainView } from '../../cli/run-view.ts'
 import { Transcript } from '../../cli/transcript.ts'
 import { type EventBody, TaskEvent } from '../../protocol/event.ts'
@@ -187,6 +188,35 @@ test('updates of an unknown shape are passed over', () => {
     ),
   ).toEqual([])
 })
+
+test('a place in the queue is said once for each limit, and forgotten when the task is launched', async () => {
+  const stream = new PassThrough()
+  const view = plainView(stream, PLAIN, () => 0)
+  const [queued, launching] = events({ type: 'state', state: 'queued' }, { type: 'state', state: 'launching' })
+  if (queued === undefined || launching === undefined) throw new Error('no events')
+  await view.queued('9th; limits.maxTasks') // nothing is known to wait
+  await view.event(queued)
+  for (const place of ['3rd; limits.maxTasks', '2nd; limits.maxTasks', undefined, '1st; limits.maxTasksPerUser'])
+    await view.queued(place)
+  await view.event(launching)
+  await view.queued('1st; limits.maxTasks')
+  await view.close()
+  stream.end()
+  expect(await text(stream)).toBe('· queued, 3rd; limits.maxTasks\n· queued, 1st; limits.maxTasksPerUser\n')
+})
+
+test.each([
+  [1, '1st'],
+  [2, '2nd'],
+  [3, '3rd'],
+  [4, '4th'],
+  [11, '11th'],
+  [12, '12th'],
+  [13, '13th'],
+  [21, '21st'],
+  [102, '102nd'],
+  [111, '111th'],
+])('%i is written %s', (value, words) => expect(ordinal(value)).toBe(words))
 
 test('a later turn begins with its prompt', () => {
   const [event] = events({ type: 'turn_started', prompt: 'now the\nother one' })

@@ -45,6 +45,7 @@ const samples: Record<RouteName, Sample> = {
   getTask: { allowed: 200 },
   stopTask: { task: 'ended', ...json({}), allowed: 202 },
   deleteTask: { allowed: 409 },
+  pruneTasks: { ...json({ dryRun: true }), allowed: 200 },
   retryTask: { ...json({}), allowed: 409 },
   continueTask: { ...json({ prompt: 'more' }), allowed: 409 },
   renewLease: { allowed: 204 },

@@ -93,6 +93,17 @@ test.skipIf(whyNot !== undefined)('on a full disk tasks can be looked at and del
   await expect(world.getTask(id)).rejects.toMatchObject({ code: 'not_found' })
 })
 
+test.skipIf(whyNot !== undefined)('on a full disk prune makes room, and new tasks are taken again', async () => {
+  const world = await smallWorld('96m', { RCLAUDE_LIMITS__MIN_FREE_DISK: '16MiB' })
+  const artifact = 'head -c 33554432 /dev/urandom > "$RCLAUDE_ARTIFACTS/big"'
+  await world.ended((await world.createTask(command(artifact))).id)
+  fill(world)
+  await expect(world.createTask(command('true'))).rejects.toMatchObject({ code: 'disk_full' })
+  const pruned = await world.cli(['prune', '--yes'], { env: world.asAdmin })
+  expect(pruned).toMatchObject({ code: 0, stdout: expect.stringMatching(/^deleted 1 task, freed 32\.\d MiB$/m) })
+  expect(await world.ended((await world.createTask(command('true'))).id)).toMatchObject({ outcome: 'succeeded' })
+})
+
 test.skipIf(whyNot !== undefined)(
   'a gateway on a full disk starts, and goes on when there is space again',
   async () => {

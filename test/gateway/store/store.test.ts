@@ -261,6 +261,36 @@ test('tasks of a database of the first version are found as they were', () => {
   left.close()
 })
 
+test('tasks of a database of the second version have their end, their agent and their budget, damaged ones aside', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const database = new Database(file)
+  migrate(database, 2)
+  const at = '2026-01-01T00:00:00.000Z'
+  const add = (state: string, facts: string, spec: string) => {
+    const id = newTaskId()
+    database
+      .prepare(
+        `INSERT INTO tasks (id, owner, state, version, facts, turns, workspace, usage, created_at)
+         VALUES (?, 'alice', ?, 1, ?, '[]', '{}', '{}', ?)`,
+      )
+      .run(id, state, facts, at)
+    database.prepare(`INSERT INTO task_texts VALUES (?, ?, '[]')`).run(id, spec)
+    return id
+  }
+  const spec = JSON.stringify({ agent: 'command', limits: { budgetUsd: 2 } })
+  const ended = add('ended', JSON.stringify({ endedAt: at, outcome: 'failed' }), spec)
+  const queued = add('queued', JSON.stringify({ waitingFor: 'launch' }), spec)
+  add('ended', '{broken', spec)
+  add('queued', '{broken', spec)
+  add('running', '{}', '{broken')
+  database.close()
+  const store = openStore(file)
+  expect(store.endedTasks({ limit: 9 })).toMatchObject([{ id: ended, endedAt: at, outcome: 'failed', isPruned: false }])
+  expect(store.waitingTasks()).toMatchObject([{ id: queued, agent: 'command', budgetUsd: 2, tokenId: undefined }])
+  expect(store.takenTasks()).toEqual([{ owner: 'alice', tokenId: undefined, reservedUsd: 0 }])
+  store.close()
+})
+
 test('a row that cannot be read is told and hides no other task', () => {
   const file = join(temporaryDirectory(), 'gateway.db')
   const store = openStore(file)
@@ -272,9 +302,9 @@ test('a row that cannot be read is told and hides no other task', () => {
   database.close()
   const told: string[] = []
   const again = openStore(file, (taskId) => told.push(taskId))
-  expect(again.queuedTasks().map((task) => task.id)).toEqual([sound])
+  expect(again.waitingTasks().map((task) => task.id)).toEqual([sound])
   expect(again.listTasks({ limit: 10 }).tasks.map((task) => task.id)).toEqual([sound])
-  expect(told).toEqual([damaged, damaged])
+  expect(told).toEqual([damaged])
   again.close()
 })
 

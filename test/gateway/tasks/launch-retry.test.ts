@@ -1,33 +1,11 @@
 /** A launcher that has no machine now is asked again; one that says no is not. */
 import { expect, test } from 'vitest'
-import type { Launcher } from '../../../gateway/launchers/launcher.ts'
 import { RclaudeError } from '../../../protocol/errors.ts'
 import { routes } from '../../../protocol/routes.ts'
-import type { Placement, Task } from '../../../protocol/task.ts'
+import type { Task } from '../../../protocol/task.ts'
 import { eventually } from '../../helpers/eventually.ts'
+import { listLauncher } from '../../helpers/list-launcher.ts'
 import { type StubGateway, startStubGateway } from '../../helpers/stub-gateway.ts'
-
-/** A launcher of machines that are only a list: the first `refusals.length` launches are refused. */
-function listLauncher(refusals: RclaudeError[]): Launcher & { launches: string[] } {
-  const placements = new Map<string, Placement & { taskId: Task['id'] }>()
-  const launches: string[] = []
-  return {
-    name: 'list',
-    isolation: 'container',
-    launches,
-    async launch({ launchId, taskId }) {
-      const refusal = refusals[launches.push(launchId) - 1]
-      if (refusal) throw refusal
-      const placement = { launchId, launcher: 'list', handle: 'one', startedAt: new Date().toISOString() }
-      placements.set(launchId, { ...placement, taskId })
-      return placement
-    },
-    inspect: async (asked) =>
-      new Map(asked.map(({ launchId }) => [launchId, { status: placements.has(launchId) ? 'running' : 'gone' }])),
-    stop: async ({ launchId }) => void placements.delete(launchId),
-    list: async () => [...placements.values()],
-  }
-}
 
 const noMachine = () => new RclaudeError('unavailable', 'no capacity in eu-west-1')
 

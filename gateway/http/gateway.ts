@@ -4,9 +4,13 @@ import { openApiDocument } from '../../protocol/openapi.ts'
 import { AGENTS } from '../../protocol/task.ts'
 import { GATEWAY_CAPABILITIES, PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
 import { CLAUDE_CREDENTIALS } from '../tasks/admission.ts'
+import { surveyPlacements } from '../tasks/placements.ts'
 import { type Deps, type Handlers, principalOf } from './context.ts'
 
-export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'metrics' | 'info' | 'me'> = {
+export const gatewayHandlers: Pick<
+  Handlers,
+  'health' | 'ready' | 'openapi' | 'metrics' | 'info' | 'hold' | 'confirmRestore' | 'me'
+> = {
   health: ({ c }) => c.json({ status: 'ok' }),
   ready: ({ c, deps }) => {
     if (!deps.isReady())
@@ -19,6 +23,8 @@ export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'm
   info: ({ c, deps }) =>
     c.json({
       gatewayId: deps.store.gatewayId,
+      generation: deps.hold.generation(),
+      ...(deps.hold.reason() && { held: deps.hold.reason() }),
       version: deps.version,
       protocol: { oldest: PROTOCOL_OLDEST, newest: PROTOCOL_VERSION },
       capabilities: [...GATEWAY_CAPABILITIES],
@@ -27,6 +33,13 @@ export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'm
       modelCredentials: AGENTS.filter((agent) => hasCredentials(deps, agent)),
       limits: deps.config.limits,
     }),
+  hold: async ({ c, deps }) => c.json({ held: deps.hold.reason(), placements: await surveyPlacements(deps) }),
+  confirmRestore: ({ c, deps }) => {
+    deps.hold.confirm()
+    deps.wake()
+    deps.log.warn({ generation: deps.hold.generation() }, 'confirmed: this gateway commands its machines from now on')
+    return c.json({ generation: deps.hold.generation() })
+  },
   me: (call) => {
     const { user, role, tokenId, tokenName } = principalOf(call)
     return call.c.json({ user, role, tokenId, tokenName })

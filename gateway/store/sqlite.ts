@@ -4,25 +4,32 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { GatewayId, newGatewayId } from '../../protocol/ids.ts'
 import { accessTables } from './access.ts'
 import { launchTables } from './launches.ts'
-import { migrate } from './migrations.ts'
+import { type MigrateOptions, migrate } from './migrations.ts'
 import type { Store } from './store.ts'
 import { type OnUnreadable, taskTables } from './tasks.ts'
 
 /** @param onUnreadable told of a task whose row cannot be understood; it is left out of lists */
-export function openStore(file: string, onUnreadable: OnUnreadable = () => {}): Store {
+export function openStore(file: string, onUnreadable: OnUnreadable = () => {}, migration: MigrateOptions = {}): Store {
   const database = new Database(file)
   database.pragma('journal_mode = WAL')
   // A killed process loses nothing that was committed; only a power cut may lose the newest commits.
   database.pragma('synchronous = NORMAL')
   database.pragma('foreign_keys = ON')
-  migrate(database)
+  migrate(database, undefined, migration)
   return {
     gatewayId: gatewayIdOf(database),
     ...guarded(taskTables(database, onUnreadable)),
     ...guarded(launchTables(database)),
     ...guarded(accessTables(database)),
+    ...guarded(metaTable(database)),
     close: () => database.close(),
   }
+}
+
+function metaTable(database: Database.Database): Pick<Store, 'getMeta' | 'setMeta'> {
+  const select = database.prepare<[string], string>('SELECT value FROM meta WHERE name = ?').pluck()
+  const replace = database.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)')
+  return { getMeta: (name) => select.get(name), setMeta: (name, value) => void replace.run(name, value) }
 }
 
 function gatewayIdOf(database: Database.Database): GatewayId {

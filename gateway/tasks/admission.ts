@@ -12,6 +12,8 @@ const CLAUDE_PLATFORMS = ['CLAUDE_CODE_USE_BEDROCK', 'CLAUDE_CODE_USE_VERTEX'] a
 
 /** @throws RclaudeError in words that say what to do */
 export async function admit(context: TaskContext, spec: TaskSpec, secrets: Secrets): Promise<Launcher> {
+  const held = context.held()
+  if (held !== undefined) throw new RclaudeError('unavailable', held)
   const launcher = launcherOf(context, spec)
   checkCredentials(context, spec, secrets)
   await checkDisk(context)

@@ -28,6 +28,8 @@ export interface TaskContext {
   agentUrl(): string
   /** Environment that the gateway itself gives to tasks of this coding agent. */
   gatewayEnvironment(agent: string): Record<string, string>
+  /** Why this gateway must neither launch nor stop anything yet, for people; undefined when it may. */
+  held(): string | undefined
   /** Looks at this task, or at all, as soon as the present work is done. */
   wake(taskId?: TaskId): void
   /** Told before each step of a task's end. */

@@ -39,6 +39,8 @@ const samples: Record<RouteName, Sample> = {
   openapi: { allowed: 200 },
   metrics: { allowed: 200 },
   info: { allowed: 200 },
+  hold: { allowed: 200 },
+  confirmRestore: { ...json({}), allowed: 200 },
   me: { allowed: 200 },
   createTask: { ...json({ agent: 'command', command: ['true'], workspace: { kind: 'snapshot' } }), allowed: 201 },
   listTasks: { allowed: 200 },

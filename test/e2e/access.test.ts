@@ -127,7 +127,15 @@ test('every route and every upgrade lets in whom its line in the table names, an
 test("a viewer may only look, tokens and the audit log are the administrator's, every change is audited", () => {
   const all = Object.values(routes).map((route) => ({ audit: undefined, forward: undefined, ...route }))
   const names = (access: string) => all.filter((route) => route.access === access).map(({ name }) => name)
-  expect(names('admin')).toEqual(['metrics', 'createToken', 'listTokens', 'revokeToken', 'listAudit'])
+  expect(names('admin')).toEqual([
+    'metrics',
+    'hold',
+    'confirmRestore',
+    'createToken',
+    'listTokens',
+    'revokeToken',
+    'listAudit',
+  ])
   expect(names('public')).toEqual(['health', 'ready', 'openapi'])
   for (const { name, method, access, forward } of all.filter((route) => route.access === 'viewer')) {
     expect([name, forward]).toEqual([name, undefined])

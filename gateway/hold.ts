@@ -33,7 +33,8 @@ export function createHold(dataDirectory: string, store: Pick<Store, 'getMeta' |
   const known = store.getMeta(HOME)
   let reason = existsSync(marker) ? restored(marker) : known === undefined || known === home ? undefined : copied()
   const generation = () => Number(store.getMeta(GENERATION) ?? 1)
-  if (reason === undefined) store.setMeta(HOME, home)
+  // Not at every start: a gateway must come up on a full disk too.
+  if (known === undefined && reason === undefined) store.setMeta(HOME, home)
   return {
     reason: () => reason,
     generation,

@@ -9,8 +9,8 @@ import {
   AGENT_CAPABILITIES,
   CAPABILITIES_HEADER,
   GATEWAY_HEADER,
+  OWN_PROTOCOLS,
   PROTOCOL_HEADER,
-  PROTOCOL_VERSION,
   VERSION,
   VERSION_HEADER,
 } from '../protocol/version.ts'
@@ -78,7 +78,7 @@ export async function stayDialled(options: DialOptions): Promise<void> {
         authorization: `Bearer ${credential}`,
         [DIAL_HEADERS.taskId]: options.taskId,
         [DIAL_HEADERS.launchId]: options.launchId,
-        [PROTOCOL_HEADER]: String(PROTOCOL_VERSION),
+        [PROTOCOL_HEADER]: OWN_PROTOCOLS,
         [VERSION_HEADER]: VERSION,
         [CAPABILITIES_HEADER]: AGENT_CAPABILITIES.join(','),
         ...(joinCode !== undefined && { [DIAL_HEADERS.joinCode]: joinCode }),

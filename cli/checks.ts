@@ -131,6 +131,8 @@ export async function checkGateway(
     const [me, info] = await Promise.all([gateway.client.call(routes.me), gateway.client.call(routes.info)])
     findings.push({ name: 'token', ok: true, detail: `${me.user} (${me.role}), "${me.tokenName}"` })
     findings.push(versionFinding(info))
+    if (info.held !== undefined)
+      findings.push({ name: 'restore', ok: false, detail: info.held.message, fix: 'rclaude gateway confirm-restore' })
     return { findings, info }
   } catch (error) {
     if (error instanceof RclaudeError && error.code === 'unauthenticated')

@@ -93,14 +93,31 @@ export async function stopLocalGateway(world: World): Promise<{ pid: number } | 
   return { pid: file.pid }
 }
 
+/** A command of the gateway's own program on the local data; it prints for itself. @returns its exit code */
+export async function runGatewayProgram(world: World, args: readonly string[]): Promise<number> {
+  const program = await gatewayProgram(world)
+  const child = spawn(process.execPath, [program, ...args, '--local', '--data', gatewayDirectory(world)], {
+    cwd: world.cwd,
+    env: gatewayEnvironment(world.env),
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  return await new Promise((done, reject) =>
+    child.once('error', reject).once('exit', (code, signal) => done(code ?? (signal === 'SIGINT' ? 130 : 1))),
+  )
+}
+
+async function gatewayProgram(world: World): Promise<string> {
+  const program = join(world.programs, 'gateway.js')
+  if (await exists(program)) return program
+  throw new RclaudeError(
+    'unavailable',
+    `this installation has no gateway (${program} is missing); use rclaude login URL`,
+  )
+}
+
 async function spawnGateway(world: World) {
   const directory = gatewayDirectory(world)
-  const program = join(world.programs, 'gateway.js')
-  if (!(await exists(program)))
-    throw new RclaudeError(
-      'unavailable',
-      `this installation has no gateway (${program} is missing); use rclaude login URL`,
-    )
+  const program = await gatewayProgram(world)
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const log = await open(gatewayLog(world), 'a', 0o600)
   try {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { RclaudeError } from '../protocol/errors.ts'
 import { VERSION } from '../protocol/version.ts'
+import { runCommand } from './commands.ts'
 import { loadConfig } from './config.ts'
 import { createLogger } from './log.ts'
 import { type Gateway, startGateway } from './server.ts'
@@ -17,19 +18,33 @@ const EXIT_ALREADY_RUNNING = 75
 const EXIT_CONFIG = 78
 
 const HELP = `Usage: gateway [--config FILE] [--data DIR] [--local]
+       gateway backup FILE|DIR [--without-key] [--json] [--config FILE] [--data DIR]
+       gateway restore FILE|DIR [--json] [--config FILE] [--data DIR]
+
+  backup   copy the data folder, also while a gateway works on it; FILE ends in .tar, .tar.gz or .tgz
+  restore  make a new data folder of a backup that is whole; the gateway then waits for rclaude gateway confirm-restore
 
   --config FILE  configuration (see config.example.yaml); the environment goes over it
   --data DIR     data folder; over dataDirectory of the configuration
   --local        for one user on this machine: 127.0.0.1 and a free port unless configured
+  --without-key  a backup without secret.key and admin-token, which open what it holds
+  --json         write JSON for programs
   --version      print the version
+
+Examples:
+  gateway backup /backup/rclaude-monday.tar.gz --config config.yaml
+  gateway restore /backup/rclaude-monday.tar.gz --data /var/lib/rclaude
 `
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
     options: {
       config: { type: 'string' },
       data: { type: 'string' },
       local: { type: 'boolean', default: false },
+      'without-key': { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
       version: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -39,6 +54,7 @@ async function main(): Promise<void> {
   const env = values.local ? { RCLAUDE_LISTEN__PORT: '0', ...process.env } : process.env
   const config = loadConfig(values.config, env)
   const dataDirectory = resolve(values.data ?? config.dataDirectory ?? defaultDataDirectory())
+  if (positionals.length > 0) return await runCommand(positionals, { dataDirectory, ...values })
   const log = createLogger(config.log.level)
   // One request's fault must not end forty tasks' gateway: what matters is stored, and the fault is in the log.
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'a fault that nobody handled'))

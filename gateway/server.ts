@@ -1,5 +1,5 @@
 /** Builds the gateway: the only place that knows which concrete parts it is made of. */
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { userInfo } from 'node:os'
@@ -12,11 +12,13 @@ import { proxyFor } from '../host/proxy.ts'
 import type { GatewayConfig } from '../protocol/config.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { newRequestId } from '../protocol/ids.ts'
+import type { HoldReason } from '../protocol/routes/gateway.ts'
 import { UserName } from '../protocol/routes.ts'
 import { AcceptedSessions } from '../tunnel/accept-session.ts'
 import { ReplayBudget } from '../tunnel/replay-budget.ts'
 import { hashSecret, makeToken } from './auth/tokens.ts'
 import { openVault } from './auth/vault.ts'
+import { createHold, heldMessage, refuseHalfRestored } from './hold.ts'
 import { createAgentServer } from './http/agent-app.ts'
 import { createApp } from './http/app.ts'
 import { createAddressOf } from './http/client-address.ts'
@@ -36,6 +38,7 @@ import type { StoredToken } from './store/store.ts'
 import type { TaskContext } from './tasks/context.ts'
 import { Leases } from './tasks/leases.ts'
 import { checkModels } from './tasks/model-access.ts'
+import { reportHeld } from './tasks/placements.ts'
 import { Served } from './tasks/queue.ts'
 import { Reconciler } from './tasks/reconciler.ts'
 import { Retention } from './tasks/retention.ts'
@@ -71,11 +74,15 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { config, dataDirectory, log } = options
   checkModels(config, (name) => Boolean(options.env[name]))
   mkdirSync(dataDirectory, { recursive: true, mode: 0o700 })
+  refuseHalfRestored(dataDirectory)
   const lock = lockDataDirectory(dataDirectory)
   const reserve = keepReserve(dataDirectory, join(dataDirectory, 'reserve'))
-  const store = openStore(join(dataDirectory, 'gateway.db'), (taskId, error) =>
-    log.error({ err: error, taskId }, 'the row of a task cannot be read'),
+  const store = openStore(
+    join(dataDirectory, 'gateway.db'),
+    (taskId, error) => log.error({ err: error, taskId }, 'the row of a task cannot be read'),
+    { onBackup: (file, from, to) => log.info({ file, from, to }, 'saved the database before it is migrated') },
   )
+  const hold = createHold(dataDirectory, store)
   makeFirstToken()
   const state = { isReady: false, url: '' }
   const connections = new Connections()
@@ -128,6 +135,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     isReady: () => state.isReady,
     leases: () => leases,
     keepAdminToken,
+    hold,
+    held: () => hold.reason() && heldMessage(hold.reason() as HoldReason),
     serveAgent: (link) => agentServer.serve(link),
   }
   const reconciler = new Reconciler(deps)
@@ -145,6 +154,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   leases.start()
   const retention = new Retention(deps)
   retention.start()
+  if (hold.reason() !== undefined) void reportHeld(deps)
   log.info({ url: state.url, dataDirectory, version: options.version }, 'gateway ready')
 
   async function stop(): Promise<void> {
@@ -165,7 +175,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   function makeFirstToken(): void {
     const isValid = ({ role, revokedAt, expiresAt }: StoredToken) =>
       role === 'admin' && revokedAt === undefined && (expiresAt === undefined || Date.parse(expiresAt) > Date.now())
-    if (store.listTokens().some(isValid)) return
+    // A backup without the key has no token that anybody could read.
+    const isReadable = existsSync(join(dataDirectory, 'admin-token')) || hold.reason()?.kind !== 'restored'
+    if (isReadable && store.listTokens().some(isValid)) return
     const { token, secret } = makeToken({ name: 'first', user: firstUser(), role: 'admin' })
     writeOwnerOnly(join(dataDirectory, 'admin-token'), `${secret}\n`) // first: a token that nobody can read locks out
     store.insertToken(token)

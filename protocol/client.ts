@@ -4,10 +4,10 @@
  */
 import { z } from 'zod'
 import { type ErrorCode, Problem, RclaudeError } from './errors.ts'
-import { TaskEvent } from './event.ts'
+import { readTaskEvent, type TaskEvent } from './event.ts'
 import type { AnyRoute, BodyInput, ParamNames, QueryInput, ResponseOf } from './route.ts'
 import { routes } from './routes.ts'
-import { PROTOCOL_HEADER, PROTOCOL_VERSION, VERSION_HEADER } from './version.ts'
+import { OWN_PROTOCOLS, PROTOCOL_HEADER, VERSION_HEADER } from './version.ts'
 
 export interface ClientOptions {
   /** Without a closing slash: `http://127.0.0.1:7420`. */
@@ -38,7 +38,7 @@ export function createClient(options: ClientOptions) {
   const fetcher = options.fetch ?? fetch
   const ownHeaders = {
     authorization: `Bearer ${options.token}`,
-    [PROTOCOL_HEADER]: String(PROTOCOL_VERSION),
+    [PROTOCOL_HEADER]: OWN_PROTOCOLS,
     [VERSION_HEADER]: options.version,
   }
 
@@ -81,9 +81,13 @@ export function createClient(options: ClientOptions) {
     }
     const parsed = route.response.safeParse(await response.json())
     if (!parsed.success)
-      throw new RclaudeError('internal', `the gateway's answer to ${route.name} has an unknown shape`, {
-        cause: parsed.error,
-      })
+      throw new RclaudeError(
+        'internal',
+        `the gateway's answer to ${route.name} has an unknown shape (${placeOf(parsed.error)}): if it is another release, upgrade the older side; rclaude doctor names both`,
+        {
+          cause: parsed.error,
+        },
+      )
     return parsed.data as ResponseOf<R>
   }
 
@@ -99,7 +103,7 @@ export function createClient(options: ClientOptions) {
       ...(query.signal && { signal: query.signal }),
     })
     for await (const line of linesOf(response)) {
-      if (line.trim() !== '') yield TaskEvent.parse(JSON.parse(line))
+      if (line.trim() !== '') yield readTaskEvent(JSON.parse(line))
     }
   }
 
@@ -120,11 +124,17 @@ function pathOf<R extends AnyRoute>(route: R, call: CallOptions<R>): string {
 
 async function errorOf(response: Response): Promise<RclaudeError> {
   const text = await response.text()
-  const problem = z.string().transform(parseJson).pipe(Problem).safeParse(text)
-  if (problem.success) return RclaudeError.fromProblem(problem.data)
   const code: ErrorCode =
     response.status === 401 ? 'unauthenticated' : response.status < 500 ? 'invalid' : 'unavailable'
+  // A newer gateway may have codes that are not known here; its words are still the best there are.
+  const known = Problem.extend({ code: Problem.shape.code.catch(code) })
+  const problem = z.string().transform(parseJson).pipe(known).safeParse(text)
+  if (problem.success) return RclaudeError.fromProblem(problem.data)
   return new RclaudeError(code, `the gateway answered ${response.status} ${response.statusText}: ${text.slice(0, 200)}`)
+}
+
+function placeOf({ issues: [first] }: z.ZodError): string {
+  return first === undefined ? 'somewhere' : `${first.path.join('.') || 'all of it'}: ${first.message}`
 }
 
 function parseJson(text: string): unknown {

@@ -147,3 +147,29 @@ export const TaskEvent = z.intersection(
   EventBody,
 )
 export type TaskEvent = z.infer<typeof TaskEvent>
+
+/** Of a kind that is not known here: carried along untouched, as a line of its sender. */
+const Unknown = z.looseObject({ type: z.string(), ...envelope })
+
+/** Reads what a newer side may have written: an event of an unknown kind or shape becomes `raw`, so that none is lost. */
+export function readTaskEvent(value: unknown): TaskEvent {
+  const known = TaskEvent.safeParse(value)
+  if (known.success) return known.data
+  const { seq, source, at, turn } = Unknown.extend({
+    seq: z.number().int().positive(),
+    source: z.enum(['gateway', 'agent']),
+  }).parse(value)
+  return { seq, source, at, turn, type: 'raw', program: source, line: value }
+}
+
+/** The same for the gateway, which stores what a newer agent says. Only unknown kinds: a known one must be right. */
+export function readAgentEvent(value: unknown): AgentEvent | undefined {
+  const known = AgentEvent.safeParse(value)
+  if (known.success) return known.data
+  const unknown = Unknown.extend({ agentSeq: z.number().int().positive() }).safeParse(value)
+  if (!unknown.success || EVENT_TYPES.has(unknown.data.type)) return undefined
+  const { agentSeq, at, turn } = unknown.data
+  return { agentSeq, at, turn, type: 'raw', program: 'agent', line: value }
+}
+
+const EVENT_TYPES: ReadonlySet<string> = new Set(EventBody.options.map((option) => option.shape.type.value))

@@ -34,15 +34,34 @@ export const AGENT_CAPABILITIES = [
   'resume',
 ] as const
 
-/** Undefined when `peer` can be served, otherwise a sentence that names the side to upgrade. */
-export function protocolMismatch(us: string, them: string, peer: string | undefined): string | undefined {
+interface ProtocolRange {
+  oldest: number
+  newest: number
+}
+
+/** What a side says that it speaks: `2`, or `1-2` when it can serve its neighbour of the release before as well. */
+export const protocolHeader = ({ oldest, newest }: ProtocolRange): string =>
+  oldest === newest ? String(newest) : `${oldest}-${newest}`
+
+const OWN: ProtocolRange = { oldest: PROTOCOL_OLDEST, newest: PROTOCOL_VERSION }
+/** The value of our own PROTOCOL_HEADER. */
+export const OWN_PROTOCOLS: string = protocolHeader(OWN)
+
+/** Undefined when there is a protocol that both speak, otherwise a sentence that names the side to upgrade. */
+export function protocolMismatch(
+  us: string,
+  them: string,
+  peer: string | undefined,
+  own: ProtocolRange = OWN,
+): string | undefined {
   if (peer === undefined) return undefined // curl and browsers state none and take what they get
-  const version = Number(peer)
-  if (!Number.isInteger(version)) return `${them} sent an unreadable protocol version "${peer.slice(0, 20)}"`
-  if (version < PROTOCOL_OLDEST)
-    return `${them} speaks protocol ${version}, ${us} needs ${PROTOCOL_OLDEST} or newer: upgrade ${them}`
-  if (version > PROTOCOL_VERSION)
-    return `${them} speaks protocol ${version}, ${us} only ${PROTOCOL_VERSION}: upgrade ${us}`
+  const match = /^(\d{1,6})(?:-(\d{1,6}))?$/.exec(peer)
+  if (match === null) return `${them} sent an unreadable protocol version "${peer.slice(0, 20)}"`
+  const oldest = Number(match[1])
+  const newest = Number(match[2] ?? match[1])
+  if (newest < own.oldest)
+    return `${them} speaks protocol ${newest}, ${us} needs ${own.oldest} or newer: upgrade ${them}`
+  if (oldest > own.newest) return `${them} speaks protocol ${oldest}, ${us} only ${own.newest}: upgrade ${us}`
   return undefined
 }
 

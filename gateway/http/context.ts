@@ -6,6 +6,7 @@ import type { Routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { AcceptedSessions } from '../../tunnel/accept-session.ts'
 import type { Principal } from '../auth/tokens.ts'
+import type { Hold } from '../hold.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Reserve } from '../reserve.ts'
 import type { Store } from '../store/store.ts'
@@ -35,6 +36,7 @@ export interface Deps extends ConnectionContext {
   version: string
   /** The file with the first administrator's token follows it when that is rotated. */
   keepAdminToken(oldHash: string, secret: string): void
+  hold: Hold
   /** False while the gateway starts or stops. */
   isReady(): boolean
 }

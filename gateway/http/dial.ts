@@ -60,6 +60,8 @@ const answerTo = (deps: Deps, admission: Admission | undefined): Record<string, 
 export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duplex, head: Buffer): void {
   if (!deps.isReady())
     throw new RclaudeError('unavailable', 'the gateway is starting or stopping', { retryAfterSeconds: 1 })
+  const held = deps.held() // its agents may be another's: they go on dialling, or stay where they are
+  if (held !== undefined) throw new RclaudeError('unavailable', held, { retryAfterSeconds: 10 })
   const mismatch = protocolMismatch('the gateway', 'this agent', headerOf(request, PROTOCOL_HEADER))
   if (mismatch !== undefined) throw new RclaudeError('version_mismatch', mismatch)
   const launch = identify(deps, request)

@@ -4,9 +4,13 @@ import { openApiDocument } from '../../protocol/openapi.ts'
 import { AGENTS } from '../../protocol/task.ts'
 import { GATEWAY_CAPABILITIES, PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
 import { modelAccess } from '../tasks/model-access.ts'
+import { surveyPlacements } from '../tasks/placements.ts'
 import { type Handlers, principalOf } from './context.ts'
 
-export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'metrics' | 'info' | 'me'> = {
+export const gatewayHandlers: Pick<
+  Handlers,
+  'health' | 'ready' | 'openapi' | 'metrics' | 'info' | 'hold' | 'confirmRestore' | 'me'
+> = {
   health: ({ c }) => c.json({ status: 'ok' }),
   ready: ({ c, deps }) => {
     if (!deps.isReady())
@@ -21,6 +25,8 @@ export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'm
     const { user } = principalOf(call)
     return c.json({
       gatewayId: deps.store.gatewayId,
+      generation: deps.hold.generation(),
+      ...(deps.hold.reason() && { held: deps.hold.reason() }),
       version: deps.version,
       protocol: { oldest: PROTOCOL_OLDEST, newest: PROTOCOL_VERSION },
       capabilities: [...GATEWAY_CAPABILITIES],
@@ -31,6 +37,13 @@ export const gatewayHandlers: Pick<Handlers, 'health' | 'ready' | 'openapi' | 'm
       ),
       limits: deps.config.limits,
     })
+  },
+  hold: async ({ c, deps }) => c.json({ held: deps.hold.reason(), placements: await surveyPlacements(deps) }),
+  confirmRestore: ({ c, deps }) => {
+    deps.hold.confirm()
+    deps.wake()
+    deps.log.warn({ generation: deps.hold.generation() }, 'confirmed: this gateway commands its machines from now on')
+    return c.json({ generation: deps.hold.generation() })
   },
   me: (call) => {
     const { user, role, tokenId, tokenName, scope, expiresAtMs } = principalOf(call)

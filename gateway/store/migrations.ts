@@ -4,6 +4,8 @@
  */
 import type { Database } from 'better-sqlite3'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { VERSION } from '../../protocol/version.ts'
+import { backupThatFits, saveBefore } from './before-migration.ts'
 
 const STEPS: readonly string[] = [
   `
@@ -169,17 +171,35 @@ const STEPS: readonly string[] = [
   `,
 ]
 
+export const SCHEMA_VERSION = STEPS.length
+
 /** @param upTo how many steps are wanted: all of them, but for who tries the last ones out */
-export function migrate(database: Database, upTo = STEPS.length): void {
+export function migrate(database: Database, upTo = STEPS.length, options: MigrateOptions = {}): void {
   const applied = Number(database.pragma('user_version', { simple: true }))
-  if (applied > STEPS.length) {
-    throw new RclaudeError(
-      'version_mismatch',
-      `the database was written by a newer gateway (schema ${applied}, this one knows ${STEPS.length}): run that gateway, or restore a backup`,
-    )
-  }
+  if (applied > STEPS.length) throw new RclaudeError('version_mismatch', tooNew(database, applied))
+  if (applied >= upTo) return
+  if (applied > 0) options.onBackup?.(saveBefore(database, applied, upTo), applied, upTo)
   database.transaction(() => {
-    for (const step of STEPS.slice(applied, upTo)) database.exec(step)
-    database.pragma(`user_version = ${Math.max(applied, upTo)}`)
+    for (const [index, step] of STEPS.slice(applied, upTo).entries()) {
+      database.exec(step)
+      options.onStep?.(applied + index + 1)
+    }
+    database.pragma(`user_version = ${upTo}`)
   })()
+}
+
+export interface MigrateOptions {
+  /** Told of the copy that was made before an existing database is changed. */
+  onBackup?: (file: string, from: number, to: number) => void
+  /** Told after each step, within the transaction. */
+  onStep?: (schema: number) => void
+}
+
+function tooNew(database: Database, applied: number): string {
+  const fits = backupThatFits(database.name, STEPS.length)
+  const otherwise =
+    fits === undefined
+      ? 'or restore a backup of that time'
+      : `or go back to ${fits.file} (schema ${fits.schema}): stop the gateway and put it in the place of ${database.name}; what happened since is lost`
+  return `the database was written by a newer gateway (schema ${applied}, gateway ${VERSION} knows ${STEPS.length}): run the newer gateway, ${otherwise}`
 }

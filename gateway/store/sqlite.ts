@@ -6,14 +6,14 @@ import { accessTables } from './access.ts'
 import { accountTables } from './accounts.ts'
 import { endedTables } from './ended.ts'
 import { launchTables } from './launches.ts'
-import { migrate } from './migrations.ts'
+import { type MigrateOptions, migrate } from './migrations.ts'
 import { modelTables } from './models.ts'
 import { shareTables } from './shares.ts'
 import type { Store } from './store.ts'
 import { type OnUnreadable, taskTables } from './tasks.ts'
 
 /** @param onUnreadable told of a task whose row cannot be understood; it is left out of lists */
-export function openStore(file: string, onUnreadable: OnUnreadable = () => {}): Store {
+export function openStore(file: string, onUnreadable: OnUnreadable = () => {}, migration: MigrateOptions = {}): Store {
   const database = new Database(file)
   database.pragma('journal_mode = WAL')
   // A killed process loses nothing that was committed; only a power cut may lose the newest commits.
@@ -21,7 +21,7 @@ export function openStore(file: string, onUnreadable: OnUnreadable = () => {}): 
   database.pragma('foreign_keys = ON')
   // What is deleted is overwritten, not only forgotten.
   database.pragma('secure_delete = ON')
-  migrate(database)
+  migrate(database, undefined, migration)
   forgetLog(database) // of a gateway that was killed
   return {
     gatewayId: gatewayIdOf(database),
@@ -32,6 +32,7 @@ export function openStore(file: string, onUnreadable: OnUnreadable = () => {}): 
     ...guarded(accessTables(database)),
     ...guarded(modelTables(database)),
     ...guarded(shareTables(database)),
+    ...guarded(metaTable(database)),
     close: () => database.close(),
   }
 }
@@ -44,6 +45,12 @@ function forgetLog(database: Database.Database): void {
     if (!(error instanceof Database.SqliteError)) throw error
     // A full disk: what was deleted is deleted, and the next time takes its traces along.
   }
+}
+
+function metaTable(database: Database.Database): Pick<Store, 'getMeta' | 'setMeta'> {
+  const select = database.prepare<[string], string>('SELECT value FROM meta WHERE name = ?').pluck()
+  const replace = database.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)')
+  return { getMeta: (name) => select.get(name), setMeta: (name, value) => void replace.run(name, value) }
 }
 
 function gatewayIdOf(database: Database.Database): GatewayId {

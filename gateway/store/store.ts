@@ -249,6 +249,10 @@ export interface Store {
   setAuditTask(id: number, taskId: TaskId): void
   listAudit(filter: { taskId?: TaskId | undefined; limit: number; before?: number | undefined }): AuditRow[]
 
+  /** Facts of this gateway, by name. */
+  getMeta(name: string): string | undefined
+  setMeta(name: string, value: string): void
+
   /** Called after each commit that stored events. */
   onEvents(listener: (taskId: TaskId) => void): () => void
   close(): void

@@ -19,6 +19,8 @@ export interface Asker {
 
 /** @throws RclaudeError in words that say what to do */
 export async function admit(context: TaskContext, spec: TaskSpec, secrets: Secrets, asker: Asker): Promise<Launcher> {
+  const held = context.held()
+  if (held !== undefined) throw new RclaudeError('unavailable', held)
   checkQuotas(context, spec, asker)
   const launcher = launcherOf(context, spec)
   await checkModel(context, asker.owner, spec, secrets)

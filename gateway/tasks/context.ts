@@ -35,6 +35,8 @@ export interface TaskContext {
   gatewaySecrets(names: readonly string[]): Record<string, string>
   /** `fetch` for what is at this address, through the proxy that the gateway's environment names. */
   fetchFor(url: string): typeof fetch
+  /** Why this gateway must neither launch nor stop anything yet, for people; undefined when it may. */
+  held(): string | undefined
   /** Looks at this task, or at all, as soon as the present work is done. */
   wake(taskId?: TaskId): void
   /** Told before each step of a task's end. */

@@ -57,7 +57,7 @@ export class Reconciler {
 
   /** One task, or all of them with what the launchers say. */
   wake(taskId?: TaskId): void {
-    if (this.#stopped) return
+    if (this.#stopped || this.#context.held() !== undefined) return
     this.#launchSoon()
     if (taskId !== undefined) this.#schedule(taskId, undefined)
     else

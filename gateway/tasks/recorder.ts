@@ -4,7 +4,7 @@
  */
 import type { Readable } from 'node:stream'
 import { RclaudeError } from '../../protocol/errors.ts'
-import { AgentEvent } from '../../protocol/event.ts'
+import { type AgentEvent, readAgentEvent } from '../../protocol/event.ts'
 import type { Task } from '../../protocol/task.ts'
 import { formatBytes } from '../../protocol/units.ts'
 import type { AgentLink } from '../tunnels/links.ts'
@@ -86,10 +86,9 @@ function parse(line: string): AgentEvent {
   } catch (error) {
     throw new RclaudeError('invalid', 'the agent sent an event that is no JSON', { cause: error })
   }
-  const event = AgentEvent.safeParse(value)
-  if (!event.success)
-    throw new RclaudeError('invalid', 'the agent sent an event of an unknown shape', { cause: event.error })
-  return event.data
+  const event = readAgentEvent(value)
+  if (event === undefined) throw new RclaudeError('invalid', 'the agent sent an event of an unknown shape')
+  return event
 }
 
 /** The complete lines of each chunk, together: what arrived together is stored together. */

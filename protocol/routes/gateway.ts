@@ -5,8 +5,27 @@ import { defineRoute } from '../route.ts'
 import { AGENTS } from '../task.ts'
 import { Role, Scope } from './access.ts'
 
+/** Why a gateway holds still until an administrator confirms that it is the one to command its machines. */
+export const HoldReason = z.object({ kind: z.string(), message: z.string() })
+export type HoldReason = z.infer<typeof HoldReason>
+
+/** `isKnown`: a living task of this gateway owns it. What is not known is stopped once the gateway is confirmed. */
+export const HeldPlacement = z.object({
+  taskId: z.string(),
+  launchId: z.string(),
+  launcher: z.string(),
+  handle: z.string(),
+  startedAt: z.string(),
+  isKnown: z.boolean(),
+})
+export type HeldPlacement = z.infer<typeof HeldPlacement>
+
 const Gateway = z.object({
   gatewayId: z.string(),
+  /** How often its data were restored or moved, and confirmed; 1 before that. */
+  generation: z.number().int().optional(),
+  /** Set while it launches and stops nothing, after a restore or a copy of its data. */
+  held: HoldReason.optional(),
   version: z.string(),
   protocol: z.object({ oldest: z.number(), newest: z.number() }),
   capabilities: z.array(z.string()),
@@ -70,6 +89,25 @@ export const gatewayRoutes = {
     scope: 'any',
     summary: 'What this gateway is and can do.',
     response: Gateway,
+  }),
+  hold: defineRoute({
+    name: 'hold',
+    method: 'GET',
+    path: '/v1/gateway/hold',
+    access: 'admin',
+    summary: 'Why a restored gateway holds still, and which placements there are that it would take over or stop.',
+    response: z.object({ held: HoldReason.optional(), placements: z.array(HeldPlacement) }),
+  }),
+  confirmRestore: defineRoute({
+    name: 'confirmRestore',
+    method: 'POST',
+    path: '/v1/gateway/confirm-restore',
+    access: 'admin',
+    audit: 'gateway.confirm_restore',
+    summary:
+      'This gateway commands its machines from now on: no other copy of it lives. Unknown placements are stopped.',
+    body: z.object({}),
+    response: z.object({ generation: z.number().int() }),
   }),
   me: defineRoute({
     name: 'me',

@@ -39,6 +39,8 @@ const samples: Record<RouteName, Sample> = {
   openapi: { allowed: 200 },
   metrics: { allowed: 200 },
   info: { allowed: 200 },
+  hold: { allowed: 200 },
+  confirmRestore: { ...json({}), allowed: 200 },
   me: { allowed: 200 },
   createTask: { ...json({ agent: 'command', command: ['true'], workspace: { kind: 'snapshot' } }), allowed: 201 },
   listTasks: { allowed: 200 },
@@ -139,7 +141,16 @@ test('every route and every upgrade lets in whom its line in the table names, an
 test("a viewer may only look, tokens and the audit log are the administrator's, every change is audited", () => {
   const all = Object.values(routes).map((route) => ({ audit: undefined, forward: undefined, ...route }))
   const names = (access: string) => all.filter((route) => route.access === access).map(({ name }) => name)
-  expect(names('admin')).toEqual(['metrics', 'createToken', 'rotateToken', 'listTokens', 'revokeToken', 'listAudit'])
+  expect(names('admin')).toEqual([
+    'metrics',
+    'hold',
+    'confirmRestore',
+    'createToken',
+    'rotateToken',
+    'listTokens',
+    'revokeToken',
+    'listAudit',
+  ])
   expect(names('public')).toEqual(['health', 'ready', 'openapi'])
   for (const { name, method, access, forward } of all.filter((route) => route.access === 'viewer')) {
     expect([name, forward]).toEqual([name, undefined])

@@ -397,7 +397,7 @@ const CHECK_STARTED = { type: 'step', step: 'check', status: 'started' }
 test.each<[what: string, bytes: () => string, message: RegExp]>([
   ['a line without end', () => `{"x":"${'x'.repeat(2 * 1024 * 1024)}`, /more than 1\.0 MiB \(limits\.event\)/],
   ['lines that are no JSON', () => 'hello\n', /no JSON/],
-  ['an event of an unknown shape', () => event(1, { type: 'reward', dollars: 1e9 }), /unknown shape/],
+  ['an event of an unknown shape', () => event(1, { type: 'warning', message: 1e9 }), /unknown shape/],
   ['a number twice', () => event(1) + event(1), /numbers must grow/],
   ['a negative number', () => event(-1), /unknown shape/],
   [

@@ -1,9 +1,12 @@
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { copyFileSync, existsSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { copyFileSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import Database from 'better-sqlite3'
+import { build } from 'esbuild'
 import { expect, test } from 'vitest'
-import { migrate } from '../../../gateway/store/migrations.ts'
+import { saveBefore } from '../../../gateway/store/before-migration.ts'
+import { migrate, SCHEMA_VERSION } from '../../../gateway/store/migrations.ts'
 import { openStore } from '../../../gateway/store/sqlite.ts'
 import type { Store } from '../../../gateway/store/store.ts'
 import { type AgentEvent, NO_USAGE } from '../../../protocol/event.ts'
@@ -339,3 +342,67 @@ test('what a killed gateway had deleted is gone from the log when the next one s
   expect(holds()).toBe(false)
   for (const one of [next, store]) one.close()
 })
+
+test('a database is saved before it is migrated, and a gateway that is too old for it names that copy', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const old = new Database(file)
+  migrate(old, 1)
+  old.prepare("INSERT INTO meta VALUES ('gateway_id', 'gw_abcdefghjkmn')").run()
+  old.close()
+  const saved: string[] = []
+  openStore(file, undefined, { onBackup: (name) => saved.push(name) }).close()
+  expect(saved).toEqual([`${file}.before-${SCHEMA_VERSION}`])
+  const copy = new Database(saved[0] as string, { readonly: true })
+  expect(copy.pragma('user_version', { simple: true })).toBe(1)
+  expect(copy.prepare('SELECT value FROM meta').pluck().get()).toBe('gw_abcdefghjkmn')
+  copy.close()
+  openStore(file, undefined, { onBackup: (name) => saved.push(name) }).close()
+  expect(saved).toHaveLength(1)
+
+  const newer = new Database(file)
+  newer.pragma(`user_version = ${SCHEMA_VERSION + 1}`)
+  newer.close()
+  expect(() => openStore(file)).toThrow(
+    new RegExp(
+      `schema ${SCHEMA_VERSION + 1}, gateway .* knows ${SCHEMA_VERSION}.*before-${SCHEMA_VERSION} \\(schema 1\\)`,
+    ),
+  )
+})
+
+test('only the two newest copies are kept', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const database = new Database(file)
+  migrate(database, 1)
+  for (const before of [3, 4, 5]) saveBefore(database, before - 1, before)
+  database.close()
+  expect(readdirSync(dirname(file)).sort()).toEqual(['gateway.db', 'gateway.db.before-4', 'gateway.db.before-5'])
+})
+
+test.each(['saved', 'migrating'])(
+  'a gateway that is killed (%s) leaves a database that the next one can use',
+  async (at) => {
+    const file = join(temporaryDirectory(), 'gateway.db')
+    const old = new Database(file)
+    migrate(old, 1)
+    old.prepare("INSERT INTO meta VALUES ('gateway_id', 'gw_abcdefghjkmn')").run()
+    old.close()
+    const program = resolve('node_modules/.cache/rclaude-test/migration-killed-at.mjs')
+    await build({
+      entryPoints: ['test/helpers/migration-killed-at.ts'],
+      outfile: program,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      external: ['better-sqlite3'],
+      logLevel: 'warning',
+    })
+    const killed = spawnSync(process.execPath, [program, file, at], { encoding: 'utf8' })
+    expect(killed).toMatchObject({ signal: 'SIGKILL', stderr: '' })
+    const between = new Database(file)
+    expect(between.pragma('user_version', { simple: true })).toBe(1)
+    between.close()
+    const store = openStore(file)
+    expect(store.gatewayId).toBe('gw_abcdefghjkmn')
+    store.close()
+  },
+)

@@ -12,7 +12,7 @@ export async function tryInstalled({ tarball, version, install }) {
   try {
     const [home, project] = [join(folder, 'home'), join(folder, 'project')]
     for (const path of [home, project]) mkdirSync(path)
-    if (install) installInto(project, tarball)
+    if (install) installInto(project, tarball, home)
     else unpackInto(project, tarball)
     use(join(project, 'node_modules', 'rclaude', 'dist', 'rclaude.js'), { home, folder, version })
     console.log(`${install ? 'installed' : 'unpacked'} into an empty folder, it says its version and runs a task`)
@@ -21,13 +21,21 @@ export async function tryInstalled({ tarball, version, install }) {
   }
 }
 
-/** npm's own settings (registry, headers to compile with) are this user's; all else is empty. */
-function installInto(project, tarball) {
-  writeFileSync(
-    join(project, 'package.json'),
-    JSON.stringify({ private: true, allowScripts: { 'better-sqlite3': true } }),
-  )
-  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', tarball], { cwd: project })
+/** All is empty but for npm's own settings (registry, headers to compile with) and its cache. */
+function installInto(project, tarball, home) {
+  const manifest = { private: true, allowScripts: { 'better-sqlite3': true } }
+  writeFileSync(join(project, 'package.json'), JSON.stringify(manifest))
+  const setting = (name) => run('npm', ['config', 'get', name]).trim()
+  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', tarball], {
+    cwd: project,
+    emptyEnv: true,
+    env: {
+      PATH: process.env.PATH ?? '',
+      HOME: home,
+      npm_config_userconfig: setting('userconfig'),
+      npm_config_cache: setting('cache'),
+    },
+  })
 }
 
 function unpackInto(project, tarball) {

@@ -16,6 +16,8 @@ const shared = {
   format: 'esm',
   sourcemap: 'linked',
   external: ['better-sqlite3'],
+  // A release builds with this project's packages seen from a clean checkout; where they really are is nobody's business.
+  preserveSymlinks: true,
   define: { __RCLAUDE_VERSION__: JSON.stringify(version) },
   legalComments: 'external',
   logLevel: 'warning',

@@ -8,12 +8,16 @@ import { ClaudeLine } from '../../../agent/adapters/claude-lines.ts'
 import { outcomeOf } from '../../../agent/adapters/claude-outcome.ts'
 import { createTally } from '../../../agent/adapters/claude-tally.ts'
 import { EventBody, type SessionUpdate } from '../../../protocol/event.ts'
+import { SCENARIOS } from '../../fixtures/claude/scenarios.ts'
+import { recordedVersions } from '../../fixtures/claude/versions.ts'
 
-const FIXTURES = new URL('../../fixtures/claude/2.1.330/', import.meta.url)
+const FIXTURES = new URL('../../fixtures/claude/', import.meta.url)
+/** Streams of older versions stay understood: an image may hold one for a long time. */
+const VERSIONS = recordedVersions(FIXTURES)
 const acpSessionUpdate = readAcpSchema()
 
-function recorded(name: string): ClaudeLine[] {
-  const lines = readFileSync(new URL(`${name}.jsonl`, FIXTURES), 'utf8')
+function recorded(version: string, name: string): ClaudeLine[] {
+  const lines = readFileSync(new URL(`${version}/${name}.jsonl`, FIXTURES), 'utf8')
     .trim()
     .split('\n')
   return lines.map((line) => ClaudeLine.parse(JSON.parse(line)))
@@ -37,11 +41,19 @@ const toolResult = (id: string, content: unknown) => ({
   message: { content: [{ type: 'tool_result', tool_use_id: id, content }] },
 })
 
-describe('events', () => {
-  const names = readdirSync(FIXTURES).map((file) => file.replace('.jsonl', ''))
+test('the installed version is recorded, and every version in every scenario', () => {
+  expect(VERSIONS).toContain(pinnedVersion())
+  for (const version of VERSIONS)
+    expect(readdirSync(new URL(`${version}/`, FIXTURES)).sort()).toEqual(
+      Object.keys(SCENARIOS)
+        .map((name) => `${name}.jsonl`)
+        .sort(),
+    )
+})
 
-  test.each(names)('every update of %s is valid by the Agent Client Protocol and ours', (name) => {
-    const events = map(recorded(name))
+describe.each(VERSIONS)('the events of Claude Code %s', (version) => {
+  test.each(Object.keys(SCENARIOS))('every update of %s is valid by the Agent Client Protocol and ours', (name) => {
+    const events = map(recorded(version, name))
     for (const event of events) {
       expect(EventBody.parse(event)).toEqual(event)
       expect(event.type).not.toBe('raw') // nothing of what was recorded is unknown to us
@@ -49,17 +61,8 @@ describe('events', () => {
     }
   })
 
-  test('the schema that they are held against refuses what is wrong', () => {
-    expect(
-      acpSessionUpdate.safeParse({ sessionUpdate: 'agent_message_chunk', content: { type: 'text' } }).success,
-    ).toBe(false)
-    expect(
-      acpSessionUpdate.safeParse({ sessionUpdate: 'tool_call', toolCallId: 'a', title: 'b', kind: 'c' }).success,
-    ).toBe(false)
-  })
-
   test('an edit is a call with a place and a diff, then its result', () => {
-    const seen = updates(recorded('fixed')).filter(({ toolCallId }) => toolCallId === 'toolu_4_0')
+    const seen = updates(recorded(version, 'fixed')).filter(({ toolCallId }) => toolCallId === 'toolu_4_0')
     expect(seen).toMatchObject([
       {
         sessionUpdate: 'tool_call',
@@ -77,23 +80,36 @@ describe('events', () => {
   })
 
   test('a command that failed is a failed call with its output', () => {
-    const seen = updates(recorded('fixed')).filter(({ toolCallId }) => toolCallId === 'toolu_2_0')
+    const seen = updates(recorded(version, 'fixed')).filter(({ toolCallId }) => toolCallId === 'toolu_2_0')
     expect(seen).toMatchObject([
       { title: 'npm test', kind: 'execute', rawInput: { command: 'npm test' } },
-      { status: 'failed', content: [{ type: 'content', content: { text: expect.stringContaining('# fail 1') } }] },
+      { status: 'failed', content: [{ type: 'content', content: { text: expect.stringMatching(/^(#|ℹ) fail 1$/m) } }] },
     ])
   })
 
   test('thoughts, refusals of the model and interruptions are told apart', () => {
-    expect(updates(recorded('fixed')).map(({ sessionUpdate }) => sessionUpdate)).toContain('agent_thought_chunk')
-    expect(updates(recorded('interrupted')).at(-1)).toMatchObject({
+    expect(updates(recorded(version, 'fixed')).map(({ sessionUpdate }) => sessionUpdate)).toContain(
+      'agent_thought_chunk',
+    )
+    expect(updates(recorded(version, 'interrupted')).at(-1)).toMatchObject({
       sessionUpdate: 'user_message_chunk',
       content: { text: '[Request interrupted by user for tool use]' },
     })
-    expect(map(recorded('auth')).filter(({ type }) => type === 'warning')).toEqual([
+    expect(map(recorded(version, 'auth')).filter(({ type }) => type === 'warning')).toEqual([
       { type: 'warning', message: expect.stringMatching(/answered 401 .* retry 1 of 1 in 0\.\d s/) },
       { type: 'warning', message: expect.stringContaining('Invalid API key') },
     ])
+  })
+})
+
+describe('events', () => {
+  test('the schema that they are held against refuses what is wrong', () => {
+    expect(
+      acpSessionUpdate.safeParse({ sessionUpdate: 'agent_message_chunk', content: { type: 'text' } }).success,
+    ).toBe(false)
+    expect(
+      acpSessionUpdate.safeParse({ sessionUpdate: 'tool_call', toolCallId: 'a', title: 'b', kind: 'c' }).success,
+    ).toBe(false)
   })
 
   test('the to-do list is a plan, and its result says nothing more', () => {
@@ -142,7 +158,7 @@ describe('events', () => {
   })
 })
 
-describe('outcomes', () => {
+describe.each(VERSIONS)('the outcomes of Claude Code %s', (version) => {
   const weigh = (lines: ClaudeLine[], more: { stopped?: boolean } = {}) => {
     const tally = createTally()
     for (const line of lines) tally.add(line)
@@ -172,16 +188,19 @@ describe('outcomes', () => {
     ['no-session', 'failed', 'agent_error'],
     ['interrupted', 'failed', 'agent_error'],
   ])('%s is %s/%s', (name, outcome, reason) => {
-    expect(weigh(recorded(name))).toMatchObject({ outcome, reason })
+    expect(weigh(recorded(version, name))).toMatchObject({ outcome, reason })
   })
 
   test('an interrupted run is cancelled when we stopped it, a finished one stays finished', () => {
-    expect(weigh(recorded('interrupted'), { stopped: true })).toMatchObject({ outcome: 'cancelled', reason: 'user' })
-    expect(weigh(recorded('fixed'), { stopped: true })).toMatchObject({ outcome: 'succeeded' })
+    expect(weigh(recorded(version, 'interrupted'), { stopped: true })).toMatchObject({
+      outcome: 'cancelled',
+      reason: 'user',
+    })
+    expect(weigh(recorded(version, 'fixed'), { stopped: true })).toMatchObject({ outcome: 'succeeded' })
   })
 
   test('without a result the usage is summed once per message', () => {
-    const withoutResult = recorded('fixed').filter(({ type }) => type !== 'result')
+    const withoutResult = recorded(version, 'fixed').filter(({ type }) => type !== 'result')
     const blocks = withoutResult.filter(({ type }) => type === 'assistant')
     const result = weigh(withoutResult)
     expect(result).toMatchObject({ reason: 'agent_crash', usage: { inputTokens: 7_200, turns: 6 } })
@@ -196,4 +215,11 @@ function readAcpSchema(): z.ZodType {
     .object({ $defs: z.record(z.string(), z.record(z.string(), z.unknown())) })
     .parse(JSON.parse(readFileSync(path, 'utf8')))
   return z.fromJSONSchema({ $defs, ...$defs.SessionUpdate })
+}
+
+function pinnedVersion(): string {
+  const { devDependencies } = z
+    .object({ devDependencies: z.record(z.string(), z.string()) })
+    .parse(JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')))
+  return devDependencies['@anthropic-ai/claude-code'] ?? ''
 }

@@ -2,15 +2,11 @@
  * `rclaude run`: credentials and consent first, then snapshot -> create the task -> push -> watch. Nothing is launched
  * before all that could stop it was looked at, and from the push on the task needs this program no more.
  */
-import { randomUUID } from 'node:crypto'
 import { resolve } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
 import { DEFAULT_REPO_USER } from '../../protocol/clone.ts'
-import { RclaudeError } from '../../protocol/errors.ts'
 import { routes } from '../../protocol/routes.ts'
 import type { CreateTaskInput, Task } from '../../protocol/task.ts'
-import type { Gateway } from '../api.ts'
 import { act, amount, collect, duration, type Invocation, newCommand, wholeNumber } from '../command.ts'
 import { isUnsandboxed, requireConsent } from '../consent.ts'
 import { requireModelAccess } from '../credentials.ts'
@@ -21,23 +17,13 @@ import { readAll } from '../prompt.ts'
 import { repoCredential, repoRequest } from '../repo-credential.ts'
 import { taskLine } from '../run-output.ts'
 import { openView, type RunView } from '../run-view.ts'
-import { agreeToSend, surveyText } from '../sending.ts'
-import { rememberSent, sentBefore } from '../sent.ts'
-import { checkSources, projectFolder, projectOf, snapshotOptions } from '../sources.ts'
+import { checkSources, projectOf } from '../sources.ts'
+import { submit } from '../submit.ts'
 import { AGENTS, PERMISSION_MODES, type RunOptions, readWork, taskRequest } from '../task-request.ts'
 import { parseSecrets } from '../variables.ts'
 import { watch } from '../watch.ts'
 import { gitAuthor } from '../workspace/author.ts'
-import { pushSnapshot } from '../workspace/push.ts'
-import { type Snapshot, type SnapshotOptions, takeSnapshot } from '../workspace/snapshot.ts'
-import { surveyedBytes } from '../workspace/survey.ts'
 import type { World } from '../world.ts'
-
-const CREATE_TRIES = 4
-const CREATE_WAIT_MS = 1_000
-/** How long another call with the same key may take to send the files, once it has kept this one from it. */
-const RIVAL_LIMIT_MS = 30_000
-const RIVAL_POLL_MS = 250
 
 export function define(world: World): Command {
   return newCommand('run', 'run a coding agent, or a command, as a task', [
@@ -129,163 +115,16 @@ async function run(invocation: Invocation, prompt: string | undefined, given: Ru
     }
   }
   let lease: Lease | undefined
-  const making: Making = {
-    ...options,
-    onMade: (made) => {
-      lease = holdLease(gateway.client, made)
-    },
+  const onMade = (made: Task) => {
+    lease = holdLease(gateway.client, made)
   }
-  const task = await closing(view, () => submit(invocation, gateway, view, making, finish))
+  const task = await closing(view, () => submit({ world, gateway, view, options, onMade }, finish))
   if (options.detach === true) {
     await view.close()
     await invocation.out.line(globals.json === true ? taskLine(task) : task.id)
     return 0
   }
   return watch(world, gateway, task.id, view, { unasked: 'stop', lease })
-}
-
-interface Making extends RunOptions {
-  /** Told as soon as the task is there: sending its files may take its time. */
-  onMade(task: Task): void
-}
-
-/** Creates the task and gives it its files. */
-async function submit(
-  { world }: Invocation,
-  gateway: Gateway,
-  view: RunView,
-  options: Making,
-  finish: (workspace: CreateTaskInput['workspace']) => CreateTaskInput,
-): Promise<Task> {
-  if (!options.workspace) return create(gateway, options, finish({ kind: 'none' }))
-  if (options.repo !== undefined) return create(gateway, options, finish(repoRequest(options, undefined).workspace))
-  const interrupted = new AbortController()
-  const onSignal = () =>
-    interrupted.abort(
-      new RclaudeError('unavailable', 'interrupted before the task had its files; nothing was launched'),
-    )
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
-  try {
-    const { signal } = interrupted
-    let bytes = 0
-    await using snapshot = await snapshotStep(world, view, options, {
-      signal,
-      sentBefore: async (project) => (await sentBefore(world, gateway.url, project))?.commits,
-      look: async (survey) => {
-        const before = await sentBefore(world, gateway.url, survey.project)
-        bytes = surveyedBytes(survey)
-        await agreeToSend(world, view, survey, { yes: options.yes, agreedBytes: before?.bytes })
-      },
-    })
-    const { objectFormat, project, heads } = snapshot
-    const task = await create(gateway, options, finish({ kind: 'snapshot', objectFormat, project }), signal)
-    if (!awaitsFiles(task)) {
-      await view.note(`${task.id} has its files already: it was made earlier with this --idempotency-key`)
-      return task
-    }
-    await pushStep(world, gateway, view, task, snapshot, signal, options.idempotencyKey !== undefined)
-    await rememberSent(world, gateway.url, project, { bytes, commits: heads })
-    return task
-  } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
-  }
-}
-
-/** Says how much it is before anything is read or sent. */
-async function snapshotStep(
-  world: World,
-  view: RunView,
-  options: RunOptions,
-  { look, ...rest }: Required<Pick<SnapshotOptions, 'look' | 'sentBefore' | 'signal'>>,
-): Promise<Snapshot> {
-  const step = view.step('snapshot')
-  let amount = ''
-  try {
-    const snapshot = await takeSnapshot(projectFolder(world, options), {
-      ...rest,
-      ...snapshotOptions(options),
-      look: async (survey) => {
-        amount = surveyText(survey)
-        step.progress(amount)
-        await look(survey)
-      },
-    })
-    const uncommitted = snapshot.base !== undefined && snapshot.dirty ? ' with your uncommitted changes' : ''
-    await step.done(`${snapshot.commit.slice(0, 7)}${uncommitted}: ${amount}`)
-    for (const warning of snapshot.warnings) await view.warn(warning)
-    return snapshot
-  } catch (error) {
-    await step.failed()
-    throw error
-  }
-}
-
-async function pushStep(
-  world: World,
-  gateway: Gateway,
-  view: RunView,
-  task: Task,
-  snapshot: Snapshot,
-  signal: AbortSignal,
-  isShared: boolean,
-): Promise<void> {
-  const step = view.step('upload')
-  let sent: string | undefined
-  try {
-    const remote = { gateway: gateway.url, token: gateway.token, taskId: task.id, env: world.env }
-    await pushSnapshot(snapshot, remote, {
-      signal,
-      onProgress: ({ phase, percent, bytesText }) => {
-        if (phase === 'Writing objects') sent = bytesText?.split(' | ')[0] ?? sent
-        step.progress(`${phase.toLowerCase()} ${percent}%${bytesText === undefined ? '' : `, ${bytesText}`}`)
-      },
-    })
-    await step.done(sent)
-  } catch (error) {
-    await step.failed()
-    if (isShared && !signal.aborted && (await getsFiles(gateway, task))) return // another call with this key was quicker
-    if (!isShared) await abandon(gateway, task)
-    throw error
-  }
-}
-
-const awaitsFiles = (task: Task): boolean => task.state === 'queued' && task.waitingFor === 'workspace'
-
-/** Somebody else is sending them, and done soon. */
-async function getsFiles({ client }: Gateway, task: Task): Promise<boolean> {
-  for (const deadline = Date.now() + RIVAL_LIMIT_MS; Date.now() < deadline; await pause(RIVAL_POLL_MS)) {
-    const now = await client.call(routes.getTask, { params: { taskId: task.id } }).catch(() => task)
-    if (!awaitsFiles(now)) return true
-  }
-  return false
-}
-
-/** A task that will never get its files is not left waiting for them. */
-async function abandon({ client }: Gateway, task: Task): Promise<void> {
-  await client
-    .call(routes.stopTask, { params: { taskId: task.id }, body: { reason: 'its workspace could not be sent' } })
-    .catch(() => {}) // the gateway gives it up by itself at its deadline; the first error is the one to tell
-}
-
-/** The key makes a repeated request answer with the same task, so a lost answer is no second task. */
-async function create(
-  { client }: Gateway,
-  { idempotencyKey, onMade }: Making,
-  body: CreateTaskInput,
-  signal?: AbortSignal,
-): Promise<Task> {
-  const headers = { 'idempotency-key': idempotencyKey ?? randomUUID() }
-  for (let tries = 1; ; tries++) {
-    try {
-      const task = await client.call(routes.createTask, { body, headers, ...(signal && { signal }) })
-      onMade(task)
-      return task
-    } catch (error) {
-      const isPassing = error instanceof RclaudeError && error.code === 'unavailable'
-      if (!isPassing || tries === CREATE_TRIES) throw error
-      await pause(Math.random() * CREATE_WAIT_MS * tries, undefined, { signal })
-    }
-  }
 }
 
 async function closing<Value>(view: RunView, work: () => Promise<Value>): Promise<Value> {

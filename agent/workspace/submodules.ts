@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { entryAt, linkEntry, makeTree, type RunGit, withEntry } from '../../protocol/git-trees.ts'
 import { directlyIn, PARTS_FILE, type Parts, pathWithin, readParts, type Submodule } from '../../protocol/parts.ts'
-import type { Repositories } from './repositories.ts'
+import { FETCH, type Repositories } from './repositories.ts'
 
 /** One repository of the checkout, split off. */
 export interface Split {
@@ -70,18 +70,7 @@ export async function checkOutSubmodule(
   const format = split.commit.length === 64 ? 'sha256' : 'sha1'
   await repositories.inWork(['init', '-q', '--template=', '-b', 'work', `--object-format=${format}`], inside)
   await repositories.inWork(
-    [
-      'fetch',
-      '-q',
-      '--no-tags',
-      '--no-write-fetch-head',
-      '--no-recurse-submodules',
-      '--no-auto-maintenance',
-      '--update-shallow',
-      '--update-head-ok',
-      repositories.daemonGit,
-      `+${from}:refs/heads/work`,
-    ],
+    [...FETCH, '--update-shallow', '--update-head-ok', repositories.daemonGit, `+${from}:refs/heads/work`],
     { ...inside, transports: ['file'] },
   )
   await repositories.inWork(['reset', '-q', '--hard'], inside)

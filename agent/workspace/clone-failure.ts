@@ -1,6 +1,8 @@
 /** What git says when a clone fails, as a sentence with what to do next. Git is run with LC_ALL=C, so its words are known. */
-import type { CloneSource } from './clone.ts'
+import type { RunWorkspace } from '../../protocol/run.ts'
 import { complaint, type GitOutput } from './git.ts'
+
+export type CloneSource = Extract<RunWorkspace, { kind: 'repo' }>
 
 /** A clone with a credential follows no redirect. */
 export const wasRedirected = ({ code, stderr }: Pick<GitOutput, 'code' | 'stderr'>): boolean =>

@@ -1,13 +1,10 @@
 /** Clones a repository of somebody else's: with a credential that the one command gets, or with none. */
 import { gitProxyError, proxyVariables } from '../../host/proxy.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
-import type { RunWorkspace } from '../../protocol/run.ts'
 import { openAskpass } from './askpass.ts'
-import { cloneFailure, wasRedirected } from './clone-failure.ts'
+import { type CloneSource, cloneFailure, wasRedirected } from './clone-failure.ts'
 import type { GitOutput, Transport } from './git.ts'
 import { FETCH, type Repositories } from './repositories.ts'
-
-export type CloneSource = Extract<RunWorkspace, { kind: 'repo' }>
 
 export interface CloneOptions {
   /** The agent's own environment: how this machine reaches the world. */

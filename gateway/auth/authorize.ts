@@ -8,7 +8,6 @@ import { TaskId } from '../../protocol/ids.ts'
 import { type AnyRoute, type Role, roleAllows, scopeOf } from '../../protocol/route.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Store } from '../store/store.ts'
-import { goneTask } from '../tasks/pruned.ts'
 import { authenticate, type Principal } from './tokens.ts'
 
 export interface AccessRequest {
@@ -89,7 +88,8 @@ function admitToTask(store: Store, route: AnyRoute, principal: Principal, id: st
 function mustNotBeBuried(store: Store, principal: Principal, taskId: TaskId): void {
   const tombstone = store.tombstone(taskId)
   if (tombstone === undefined || (principal.role !== 'admin' && tombstone.owner !== principal.user)) return
-  throw goneTask(taskId, tombstone)
+  const { at, by } = tombstone
+  throw new RclaudeError('gone', `task ${taskId} was deleted at ${at} with all it left (${by})`)
 }
 
 /** What this user may be towards this task; a share never gives more than the token's own role. */

@@ -8,7 +8,7 @@ import type { Store } from '../store/store.ts'
 import type { AgentLinks } from '../tunnels/links.ts'
 import type { Artifacts } from '../workspaces/artifacts.ts'
 import type { Workspaces } from '../workspaces/workspaces.ts'
-import type { Served } from './queue.ts'
+import type { Served } from './served.ts'
 
 /** The steps of `finish.ts`, in order. */
 export const FINISH_STEPS = ['hear_out', 'let_go', 'remove', 'collect', 'end'] as const

@@ -9,20 +9,7 @@ import type { Task } from '../../protocol/task.ts'
 import type { Waiting } from '../store/store.ts'
 import type { TaskContext } from './context.ts'
 import { countRoom, type Room } from './room.ts'
-
-/** When whose task was launched last, as a number that grows. Users that are not in it were never served. */
-export class Served {
-  readonly #at = new Map<string, number>()
-  #count = 0
-
-  note(owner: string): void {
-    this.#at.set(owner, ++this.#count)
-  }
-
-  at(owner: string): number {
-    return this.#at.get(owner) ?? 0
-  }
-}
+import type { Served } from './served.ts'
 
 export function inOrder(
   waiting: readonly Waiting[],

@@ -54,7 +54,10 @@ async function fetchFrom(
 }
 
 /** For git's curl, which knows these itself. */
-const networkEnvironment = (own: NodeJS.ProcessEnv): Record<string, string> => ({
-  ...proxyVariables(own),
-  ...(own.GIT_SSL_CAINFO && { GIT_SSL_CAINFO: own.GIT_SSL_CAINFO, GIT_PROXY_SSL_CAINFO: own.GIT_SSL_CAINFO }),
-})
+function networkEnvironment(own: NodeJS.ProcessEnv): Record<string, string> {
+  const authorities = own.GIT_SSL_CAINFO || own.SSL_CERT_FILE
+  return {
+    ...proxyVariables(own),
+    ...(authorities && { GIT_SSL_CAINFO: authorities, GIT_PROXY_SSL_CAINFO: authorities }),
+  }
+}

@@ -51,16 +51,16 @@ export async function createTask(
   return { task, created: true }
 }
 
-/** The same work from the same snapshot, as a new task. A repository is cloned again only if that never succeeded. */
+/** The same work from the same snapshot, as a new task. A repository is cloned again only if its clone is not here. */
 export async function retryTask(context: TaskContext, old: Task, hidden: Hidden, asker: Asker): Promise<Task> {
   const { owner, tokenId } = asker
   if (old.state !== 'ended')
     throw new RclaudeError('conflict', `task ${old.id} is ${old.state}: stop it first, or wait until it has ended`)
   const { kind } = old.spec.workspace
-  const { snapshot } = old.workspace
+  const snapshot = old.pruned === undefined ? old.workspace.snapshot : undefined
+  if (kind === 'snapshot') mustHaveFiles(old)
   if (kind === 'snapshot' && snapshot === undefined)
     throw new RclaudeError('conflict', `task ${old.id} never got its workspace: run it anew from your repository`)
-  if (kind === 'snapshot') mustHaveFiles(old)
   const repoToken = await tokenForAnotherClone(context, old, hidden.repoToken)
   const launcher = await admit(context, old.spec, hidden.secrets, asker)
   const id = newTaskId()
@@ -89,7 +89,7 @@ export async function retryTask(context: TaskContext, old: Task, hidden: Hidden,
 async function copyWorkspace(context: TaskContext, old: Task, id: TaskId, owner: string): Promise<void> {
   if (old.spec.workspace.kind === 'none') return
   await context.workspaces.create(id, repositoryOptions(old.spec, owner))
-  if (old.workspace.snapshot === undefined) return
+  if (old.workspace.snapshot === undefined || old.pruned !== undefined) return
   await context.workspaces.copyFrom(id, old.id, [REFS.snapshot, REFS.base, REFS.parts])
   await context.workspaces.seal(id)
 }

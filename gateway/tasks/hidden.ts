@@ -22,13 +22,14 @@ export async function tokenForAnotherClone(
   repoToken: string | undefined,
 ): Promise<string | undefined> {
   const source = task.spec.workspace
+  if (source.kind !== 'repo') return undefined
   // A task that still runs has not written down what its repository holds.
-  if (source.kind !== 'repo' || (await context.workspaces.refs(task.id)).snapshot !== undefined) return undefined
+  if (task.pruned === undefined && (await context.workspaces.refs(task.id)).snapshot !== undefined) return undefined
   const { user, url } = source
   if (user !== undefined && repoToken === undefined)
     throw new RclaudeError(
       'invalid',
-      `task ${task.id} never got its clone of ${url}, and the token for it was deleted when it was delivered: give it again (--repo-token NAME, or repoToken)`,
+      `task ${task.id} has no clone of ${url}, and the token for it was deleted when it was delivered: give it again (--repo-token NAME, or repoToken)`,
     )
   if (user === undefined && repoToken !== undefined)
     throw new RclaudeError(

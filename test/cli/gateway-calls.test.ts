@@ -296,7 +296,7 @@ test('a gateway at its limit is waited for, which is said; run --no-wait fails a
   const began = Date.now()
   const args = ['run', '--no-wait', '--no-workspace', '--unsandboxed', '--', 'true']
   expect(await runCli(bundle, home, args, { env: envOf(url) })).toMatchObject({
-    code: EXIT_CODES.internal,
+    code: EXIT_CODES.budget,
     stderr: 'rclaude: too many requests of this token (request req_test)\n',
   })
   expect(refusals).toBe(9)

@@ -28,7 +28,7 @@ echo fine > fine.txt
 printf 'one\\ntwo\\nkey = %s\\n' "$CANARY" > leaked.txt
 echo "$ANTHROPIC_API_KEY" > model-key.txt
 printf %s "$CANARY" | base64 -w0 > leaked.b64
-git add -A && git -c user.name=x -c user.email=x@y commit -qm "with $CANARY"
+git add -A && printf 'with %s' "$CANARY" | git -c user.name=x -c user.email=x@y commit -qF -
 cp leaked.txt "$RCLAUDE_ARTIFACTS/report.txt"; cp fine.txt "$RCLAUDE_ARTIFACTS/fine.txt"
 `
 

@@ -80,7 +80,7 @@ test('a full queue refuses run with its own exit code', async () => {
   const run = (...args: string[]) =>
     world.cli(['run', '--unsandboxed', '--no-workspace', ...args, '--', 'true'], { env: world.asAdmin })
   expect((await run('-d')).code).toBe(0)
-  expect(await run('-d')).toMatchObject({
+  expect(await run('-d', '--no-wait')).toMatchObject({
     code: EXIT_CODES.budget,
     stderr: expect.stringContaining('(limits.maxQueued)'),
   })

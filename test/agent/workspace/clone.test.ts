@@ -28,6 +28,7 @@ async function clone(source: Partial<CloneSource> & { url: string }) {
     state,
     author: { name: 'Agent', email: 'agent@example.com' },
     forward: gateway.forward(task.id),
+    env: { SSL_CERT_FILE: process.env.SSL_CERT_FILE }, // and nothing that this machine has set for git
   })
   const prepared = workspace.prepare({ kind: 'repo', depth: 50, ...source })
   return { prepared, directory, work, state, gateway, task, inWork: gitIn(work) }

@@ -2,6 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { routes } from '../protocol/routes.ts'
 import type { Task } from '../protocol/task.ts'
+import { formatBytes } from '../protocol/units.ts'
 import type { Gateway } from './api.ts'
 import type { RunView } from './run-view.ts'
 import { surveyText } from './sending.ts'
@@ -58,17 +59,15 @@ export async function pushStep(
 ): Promise<void> {
   const step = view.step('upload')
   const isShared = options.idempotencyKey !== undefined
-  let sent: string | undefined
   try {
     const remote = { gateway: gateway.url, token: gateway.token, taskId: task.id, env: world.env }
-    await pushSnapshot(snapshot, remote, {
+    const bytes = await pushSnapshot(snapshot, remote, {
       signal,
       onProgress: ({ phase, percent, bytesText }) => {
-        if (phase === 'Writing objects') sent = bytesText?.split(' | ')[0] ?? sent
         step.progress(`${phase.toLowerCase()} ${percent}%${bytesText === undefined ? '' : `, ${bytesText}`}`)
       },
     })
-    await step.done(sent)
+    await step.done(bytes === 0 ? 'nothing new' : formatBytes(Math.round(bytes)))
   } catch (error) {
     await step.failed()
     if (isShared && !signal.aborted && (await getsFiles(gateway, task))) return // another call with this key was quicker

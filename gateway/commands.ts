@@ -29,7 +29,9 @@ async function runBackup(target: string, options: CommandOptions): Promise<void>
   const withKey = !options['without-key']
   const { files: all, ...facts } = await backUp({ dataDirectory, target, withKey, version: VERSION, progress })
   if (options.json) return print(JSON.stringify({ backup: target, ...facts, files: all.length }))
-  print(`${target}: ${facts.tasks} tasks, ${all.length} files, ${formatBytes(facts.bytes)}, schema ${facts.schema}`)
+  print(
+    `${target}: ${facts.tasks} task${facts.tasks === 1 ? '' : 's'}, ${all.length} files, ${formatBytes(facts.bytes)}, schema ${facts.schema}`,
+  )
   if (facts.hasKey)
     note(
       `it holds the key and the administrator's token: whoever can read ${target} can do what you can (--without-key leaves them out)`,
@@ -43,7 +45,9 @@ async function runBackup(target: string, options: CommandOptions): Promise<void>
 async function runRestore(source: string, { dataDirectory, json }: CommandOptions): Promise<void> {
   const { files, ...facts } = await restore({ source, dataDirectory, progress })
   if (json) return print(JSON.stringify({ restored: dataDirectory, from: source, ...facts, files: files.length }))
-  print(`${dataDirectory}: ${facts.tasks} tasks, ${formatBytes(facts.bytes)}, as of ${facts.takenAt}`)
+  print(
+    `${dataDirectory}: ${facts.tasks} task${facts.tasks === 1 ? '' : 's'}, ${formatBytes(facts.bytes)}, as of ${facts.takenAt}`,
+  )
   if (!facts.hasKey) note(`put secret.key into ${dataDirectory} before you start the gateway, if you have it`)
   note('the gateway will launch and stop nothing until you say so with: rclaude gateway confirm-restore')
 }

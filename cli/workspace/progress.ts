@@ -8,6 +8,12 @@ export interface GitProgress {
   bytesText?: string
 }
 
+/** As a number, of what git has sent or received so far; 0 before it says. Git rounds it to three digits. */
+export function amountOf({ bytesText = '' }: GitProgress): number {
+  const [, amount, unit = ''] = /^([\d.]+) (bytes|KiB|MiB|GiB|TiB)\b/.exec(bytesText) ?? []
+  return Number(amount ?? 0) * 1024 ** ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'].indexOf(unit)
+}
+
 /** Takes stderr in pieces of any size; calls back once per line of progress. */
 export function progressParser(report: (progress: GitProgress) => void): (text: string) => void {
   let rest = ''

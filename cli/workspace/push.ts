@@ -3,7 +3,7 @@ import { gitProxyError } from '../../host/proxy.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { REFS } from '../../protocol/run.ts'
 import { complaint, git } from './git.ts'
-import { type GitProgress, progressParser } from './progress.ts'
+import { amountOf, type GitProgress, progressParser } from './progress.ts'
 import { type GatewayRemote, NO_EXEMPTIONS, remoteConfig, remoteUrl } from './remote.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -15,19 +15,23 @@ export interface PushOptions {
 /**
  * The base goes first and by itself, then the parts: git 2.39's receive-pack forgets all refs but one of a push that brings a new shallow
  * boundary. The snapshot, whose arrival lets the task start, then finds everything but the user's changes there.
+ * @returns how many bytes were sent, about
  * @throws {RclaudeError} with the gateway's reason when it refuses
  */
 export async function pushSnapshot(
   snapshot: Snapshot,
   remote: GatewayRemote,
   options: PushOptions = {},
-): Promise<void> {
-  if (snapshot.base !== undefined) await push(`${snapshot.base}:${REFS.base}`, snapshot, remote, options)
-  if (snapshot.parts !== undefined) await push(`${snapshot.parts}:${REFS.parts}`, snapshot, remote, options)
-  await push(`${snapshot.commit}:${REFS.snapshot}`, snapshot, remote, options)
+): Promise<number> {
+  const send = (commit: string | undefined, ref: string) =>
+    commit === undefined ? 0 : push(`${commit}:${ref}`, snapshot, remote, options)
+  const base = await send(snapshot.base, REFS.base)
+  const parts = await send(snapshot.parts, REFS.parts)
+  return base + parts + (await send(snapshot.commit, REFS.snapshot))
 }
 
-async function push(refspec: string, snapshot: Snapshot, remote: GatewayRemote, options: PushOptions): Promise<void> {
+async function push(refspec: string, snapshot: Snapshot, remote: GatewayRemote, options: PushOptions): Promise<number> {
+  let bytes = 0
   const pushed = await git(['push', '--porcelain', '--progress', '--no-verify', remoteUrl(remote), `+${refspec}`], {
     mode: 'own',
     cwd: snapshot.scratch.directory,
@@ -35,10 +39,14 @@ async function push(refspec: string, snapshot: Snapshot, remote: GatewayRemote, 
     // The parts hold the same trees at other paths; git's quicker search compares path by path and would send them twice.
     config: [...(await remoteConfig(remote, snapshot.scratch.directory)), ['pack.useSparse', 'false']],
     answers: [1, 128],
-    onStderr: progressParser((progress) => options.onProgress?.(progress)),
+    onStderr: progressParser((progress) => {
+      if (progress.phase === 'Writing objects') bytes = Math.max(bytes, amountOf(progress))
+      options.onProgress?.(progress)
+    }),
     signal: options.signal,
   })
   if (pushed.code !== 0) throw refusal(remote, pushed.stdout, pushed.stderr)
+  return bytes
 }
 
 function refusal(remote: GatewayRemote, stdout: string, stderr: string): RclaudeError {

@@ -29,7 +29,7 @@ export async function tokenForAnotherClone(
   if (user !== undefined && repoToken === undefined)
     throw new RclaudeError(
       'invalid',
-      `task ${task.id} has no clone of ${url}, and the token for it was deleted when it was delivered: give it again (--repo-token NAME, or repoToken)`,
+      `task ${task.id} never got its clone of ${url}, and the token for it was deleted when it was delivered: give it again (--repo-token NAME, or repoToken)`,
     )
   if (user === undefined && repoToken !== undefined)
     throw new RclaudeError(

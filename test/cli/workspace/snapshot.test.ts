@@ -301,7 +301,10 @@ describe('snapshot', () => {
     {
       await using snapshot = await takeSnapshot(path)
       scratch = snapshot.scratch.directory
-      await pushSnapshot(snapshot, task, { onProgress: ({ phase, percent }) => seen.push(`${phase} ${percent}`) })
+      const bytes = await pushSnapshot(snapshot, task, {
+        onProgress: ({ phase, percent }) => seen.push(`${phase} ${percent}`),
+      })
+      expect(bytes).toBeGreaterThan(100)
     }
     expect(existsSync(scratch)).toBe(false)
     expect(seen).toContain('Writing objects 100')

@@ -11,6 +11,8 @@ import { VERSION } from '../protocol/version.ts'
 
 /** As a shell counts a process that wrote to a closed pipe. */
 const BROKEN_PIPE = 128 + 13
+/** `EXIT_CODES.usage`; its module loads what no start needs. */
+const EXIT_USAGE = 2
 
 const argv = process.argv.slice(2)
 if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) process.stdout.write(`${VERSION}\n`)
@@ -23,11 +25,16 @@ async function start(): Promise<void> {
       throw error
     })
   }
+  const cwd = currentFolder()
+  if (cwd === undefined) {
+    process.stderr.write('rclaude: the folder you are in is gone or cannot be read: cd to another one\n')
+    process.exit(EXIT_USAGE)
+  }
   const { runProgram } = await import('./program.ts')
   const exitCode = await runProgram({
     argv,
     env: process.env,
-    cwd: process.cwd(),
+    cwd,
     home: homedir(),
     platform: process.platform,
     stdin: process.stdin,
@@ -39,6 +46,14 @@ async function start(): Promise<void> {
   })
   await Promise.all([process.stdout, process.stderr].map(flushed))
   process.exit(exitCode) // an idle connection must not hold the terminal
+}
+
+function currentFolder(): string | undefined {
+  try {
+    return process.cwd()
+  } catch {
+    return undefined
+  }
 }
 
 function flushed(stream: NodeJS.WriteStream): Promise<void> {

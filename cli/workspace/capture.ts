@@ -5,6 +5,7 @@
 import { lstat, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { filterWarnings } from './filters.ts'
 import { bytesOf, complaint, splitNul, textOf } from './git.ts'
 import { forgetPointers, lfsFiles, refuseMissingLfs } from './lfs.ts'
 import { type Link, linksIn } from './links.ts'
@@ -54,6 +55,7 @@ export async function captureTree(place: Place, scratch: Scratch, options: Captu
       ...nested.map((path) => `${textOf(path)} is a git repository of its own and was left out`),
       ...(lfs.pointers === 0 ? [] : [pointersLeft(lfs.pointers)]),
       ...keptWarning(kept.filter((path) => !isLink.has(path))),
+      ...(await filterWarnings(run)),
     ],
     links: links.filter(({ path }) => !excluded.has(path)),
     lfs: lfs.real.filter((path) => !excluded.has(path)),

@@ -47,6 +47,7 @@ export async function fetchTask(
       signal: options.signal,
       ...(onStderr !== undefined && { onStderr }),
     })
+    if (/mismatched algorithms/.test(output.stderr)) throw otherProject(remote)
     if (output.code !== 0) throw networkError(remote, what, complaint(output.stderr))
     return output.stdout
   }
@@ -79,6 +80,13 @@ export async function fetchTask(
     parts: fetched.has(REFS.parts) ? await partsIn(fetched.get(REFS.parts) ?? '', run, what) : undefined,
   }
 }
+
+/** Git tells this case by the object formats alone; two of the same format are told by their history. */
+const otherProject = ({ taskId }: GatewayRemote) =>
+  new RclaudeError(
+    'conflict',
+    `${taskId} was started from another project: its repository has another object format (sha1, sha256) than the one here; go to its folder, then try again`,
+  )
 
 async function partsIn(commit: string, run: (args: string[]) => Promise<string>, what: string): Promise<Parts> {
   try {

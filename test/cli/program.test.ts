@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -27,6 +27,16 @@ test('--version prints the version, and works where no command module exists', a
     const { code, stdout, stderr } = await runCli({ directory: bare }, bare, [flag])
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: `${TEST_VERSION}\n`, stderr: '' })
   }
+})
+
+test('a folder that is gone is said in a sentence', async () => {
+  const gone = temporaryDirectory()
+  const script = `cd '${gone}' && rmdir '${gone}' && exec '${process.execPath}' '${join(bundle.directory, 'rclaude.js')}' ps`
+  const { status, stderr } = spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8' })
+  expect({ status, stderr }).toEqual({
+    status: EXIT_CODES.usage,
+    stderr: 'rclaude: the folder you are in is gone or cannot be read: cd to another one\n',
+  })
 })
 
 /** What is loaded with a command, before it does anything. */

@@ -295,6 +295,7 @@ describe('pull', () => {
     await pullTask(wide.path, three.task)
     await applyTask(wide.path, three.task)
     expect(read(wide.path, 'b')).toBe('b\n')
+    await expect(applyTask(project().path, three.task)).rejects.toThrow(/was started from another project: .*sha256/)
   })
 
   test('refuses in a clone that lacks the commit the task started from', async () => {

@@ -198,6 +198,23 @@ describe('snapshot', () => {
     expect(names(at('ls-tree', '-r', '-z', '--name-only', 'refs/heads/snapshot'))).toEqual(place.expected)
   })
 
+  test('says which files a filter of the user keeps in another form, and sends that form', async () => {
+    const { path, git } = repository()
+    git('config', 'filter.crypt.clean', 'tr a-z n-za-m')
+    git('config', 'filter.crypt.smudge', 'tr a-z n-za-m')
+    git('config', 'filter.unused.clean', 'cat')
+    writeFileSync(join(path, '.gitattributes'), '*.enc filter=crypt\n')
+    writeFileSync(join(path, 'a.enc'), 'clear\n')
+    writeFileSync(join(path, 'b.enc'), 'clear\n')
+    git('add', '.')
+    git('commit', '-q', '-m', 'first')
+    const { at, commit, warnings } = await sendFrom(path)
+    expect(at('show', `${commit}:a.enc`)).toBe('pyrne')
+    expect(warnings).toEqual([
+      'a.enc and 1 more went through git\'s filter "crypt", which the task does not have: it sees what git stores',
+    ])
+  })
+
   test('keeps the object format of a sha256 repository', async () => {
     const { path, git } = repository('--object-format=sha256')
     writeFileSync(join(path, 'a'), 'a')

@@ -3,12 +3,13 @@ import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeAuthorities } from '../host/authorities.ts'
-import type { RunSpec } from '../protocol/run.ts'
+import { AGENT_ENV, type RunSpec } from '../protocol/run.ts'
 import { serveStreams } from '../tunnel/http.ts'
 import { adapters } from './adapters/registry.ts'
 import { saveArtifacts } from './artifacts.ts'
 import { stayDialled } from './dial.ts'
 import { EventLog } from './events/log.ts'
+import { HealthMonitor } from './health/health.ts'
 import { createAgentServer } from './http/app.ts'
 import { createOfflineSwitch } from './offline.ts'
 import { ProcessService } from './processes/service.ts'
@@ -84,10 +85,19 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     baseEnv: () => runner.environment,
     user,
   })
+  const health = new HealthMonitor({
+    workspace: directories.work,
+    temporary: directories.temporary,
+    mark: { name: AGENT_ENV.launchId, value: options.launchId },
+    path: () => runner.environment.PATH ?? '',
+    events: () => log.lastSeq,
+    started: () => processes.list().map((one) => one.use()),
+  })
   const server = createAgentServer({
     runner,
     log,
     processes,
+    health,
     workspace: directories.work,
     user,
     shutdown: () => void end(),

@@ -27,6 +27,7 @@ export const COMMANDS: Record<string, Entry> = {
   logs: { summary: 'print what a task did and said', load: () => import('./commands/logs.ts') },
   attach: { summary: 'watch a task, or take up a process in it', load: () => import('./commands/attach.ts') },
   exec: { summary: 'run a process inside a running task', load: () => import('./commands/exec.ts') },
+  top: { summary: 'show what the machines of running tasks are busy with', load: () => import('./commands/top.ts') },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },
@@ -43,7 +44,10 @@ export const COMMANDS: Record<string, Entry> = {
   token: { summary: 'make, list, rotate and revoke tokens', load: () => import('./commands/token.ts') },
   model: { summary: 'keep ways to a model: keys, tokens, Bedrock, Vertex', load: () => import('./commands/model.ts') },
   audit: { summary: 'who did what', load: () => import('./commands/audit.ts') },
-  doctor: { summary: 'check that everything needed is there', load: () => import('./commands/doctor.ts') },
+  doctor: {
+    summary: 'check that everything needed is there, or what ails a task',
+    load: () => import('./commands/doctor.ts'),
+  },
   completion: { summary: 'print a completion script for your shell', load: () => import('./commands/completion.ts') },
 }
 

@@ -7,8 +7,10 @@ import { getRequestListener } from '@hono/node-server'
 import { Hono, type MiddlewareHandler } from 'hono'
 import { z } from 'zod'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { HealthScope } from '../../protocol/health.ts'
 import { RunSpec } from '../../protocol/run.ts'
 import type { EventLog } from '../events/log.ts'
+import type { HealthMonitor } from '../health/health.ts'
 import type { WorkUser } from '../processes/child.ts'
 import type { ProcessService } from '../processes/service.ts'
 import type { Runner } from '../run/runner.ts'
@@ -25,6 +27,7 @@ export interface AgentAppOptions {
   runner: Runner
   log: EventLog
   processes: ProcessService
+  health: Pick<HealthMonitor, 'look'>
   /** Root of the workspace. */
   workspace: string
   user: WorkUser | undefined
@@ -54,9 +57,9 @@ const gatewayOnly: MiddlewareHandler = async (c, next) => {
   await next()
 }
 
-function runRoutes({ runner, log, shutdown }: AgentAppOptions): Hono<AgentEnv> {
+function runRoutes({ runner, log, health, shutdown }: AgentAppOptions): Hono<AgentEnv> {
   const app = new Hono<AgentEnv>()
-  for (const path of ['/run', '/stop', '/shutdown', '/events']) app.use(path, gatewayOnly)
+  for (const path of ['/run', '/stop', '/shutdown', '/events', '/health']) app.use(path, gatewayOnly)
   app.get('/run', (c) => c.json(runner.status))
   app.post('/run', async (c) => {
     runner.begin(await parseBody(c.req.raw, RunSpec))
@@ -79,9 +82,14 @@ function runRoutes({ runner, log, shutdown }: AgentAppOptions): Hono<AgentEnv> {
       return undefined
     })
   })
+  app.get('/health', async (c) => {
+    const { scope } = parse('the query', HealthQuery, c.req.query())
+    return c.json(await health.look(scope))
+  })
   return app
 }
 
+const HealthQuery = z.object({ scope: HealthScope })
 const EventsQuery = z.object({
   since: z.coerce.number().int().nonnegative().default(0),
   follow: z.enum(['0', '1']).default('0'),

@@ -96,6 +96,18 @@ export class ManagedProcess {
     }
   }
 
+  /** What it holds of the machine, for `top`. */
+  use(): { id: ProcessId; pid: number | null; heldBytes: number; isHeldBack: boolean } {
+    const channels = [this.journal.stdout, this.journal.stderr]
+    const isRunning = this.#ended === undefined
+    return {
+      id: this.id,
+      pid: isRunning ? this.#options.child.pid : null,
+      heldBytes: channels.reduce((sum, { start, end }) => sum + end - start, 0),
+      isHeldBack: isRunning && channels.some(({ hasRoom }) => !hasRoom),
+    }
+  }
+
   /** To the whole process group. @throws RclaudeError `invalid` for an unknown name, `conflict` when it has ended */
   signal(name: string): void {
     if (!isSignal(name)) throw new RclaudeError('invalid', `there is no signal ${name} here`)

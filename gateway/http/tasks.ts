@@ -1,12 +1,11 @@
 /** Tasks: create, list, look at, stop, delete, repeat, continue. */
 import { RclaudeError } from '../../protocol/errors.ts'
-import type { Task } from '../../protocol/task.ts'
 import { continueTask } from '../tasks/continue.ts'
 import { createTask, retryTask } from '../tasks/create.ts'
 import { prune } from '../tasks/prune.ts'
-import { withPlaces } from '../tasks/queue.ts'
 import { deleteTask, requestStop } from '../tasks/requests.ts'
-import { type Deps, type Handlers, principalOf, taskOf } from './context.ts'
+import { type Handlers, principalOf, taskOf } from './context.ts'
+import { atPresent } from './present.ts'
 
 type Names =
   | 'createTask'
@@ -24,15 +23,6 @@ type Names =
 const askerOf = (call: Parameters<typeof principalOf>[0]) => {
   const { user, tokenId } = principalOf(call)
   return { owner: user, tokenId }
-}
-
-/** What is stored, and how it stands at this moment: its place in the queue, its tunnel. */
-const atPresent = (deps: Deps, tasks: Task[]): Task[] => withPlaces(deps, tasks).map((task) => withTunnel(deps, task))
-
-function withTunnel(deps: Deps, task: Task): Task {
-  if (task.state !== 'running') return task
-  const tunnel = deps.links.ofLaunch(task.placement.launchId)?.tunnel
-  return tunnel === undefined ? task : { ...task, connection: { ...task.connection, tunnel: tunnel.stats() } }
 }
 
 export const taskHandlers: Pick<Handlers, Names> = {

@@ -86,9 +86,14 @@ export class AgentLink {
   }
 
   /** A small JSON request. @throws RclaudeError `agent_failed`, `agent_timeout`, or as open() */
-  async call(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
+  async call(
+    method: 'GET' | 'POST',
+    path: string,
+    body?: unknown,
+    timeoutMs: number = this.#callTimeoutMs,
+  ): Promise<unknown> {
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
-    const deadline = startDeadline(method, path, this.#callTimeoutMs)
+    const deadline = startDeadline(method, path, timeoutMs)
     try {
       const response = await this.#send(method, path, payload, deadline.signal)
       const text = await readText(response)

@@ -1,6 +1,7 @@
 /** Tasks themselves: create, look, stop, go on. */
 import { z } from 'zod'
 import { RepoToken } from '../clone.ts'
+import { TaskHealth } from '../health.ts'
 import { TaskId } from '../ids.ts'
 import { Outcome } from '../outcome.ts'
 import { defineRoute } from '../route.ts'
@@ -47,6 +48,15 @@ export const taskRoutes = {
     access: 'viewer',
     summary: 'One task.',
     response: Task,
+  }),
+  taskHealth: defineRoute({
+    name: 'taskHealth',
+    method: 'GET',
+    path: '/v1/tasks/:taskId/health',
+    access: 'member',
+    scope: 'access',
+    summary: 'How the machine of a running task is doing: CPU, memory, disks, processes, tunnel, what is behind.',
+    response: TaskHealth,
   }),
   stopTask: defineRoute({
     name: 'stopTask',

@@ -45,6 +45,7 @@ const samples: Record<RouteName, Sample> = {
   createTask: { ...json({ agent: 'command', command: ['true'], workspace: { kind: 'snapshot' } }), allowed: 201 },
   listTasks: { allowed: 200 },
   getTask: { allowed: 200 },
+  taskHealth: { allowed: 200 },
   stopTask: { task: 'ended', ...json({}), allowed: 202 },
   deleteTask: { allowed: 409 },
   pruneTasks: { ...json({ dryRun: true }), allowed: 200 },

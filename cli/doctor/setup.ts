@@ -7,35 +7,27 @@ import { access, constants, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { isLoopback } from '../host/loopback.ts'
-import { RclaudeError } from '../protocol/errors.ts'
-import { MODEL_KINDS } from '../protocol/model.ts'
-import { type GatewayInfo, routes } from '../protocol/routes.ts'
-import { formatBytes } from '../protocol/units.ts'
-import { PROTOCOL_VERSION, VERSION } from '../protocol/version.ts'
-import type { Gateway } from './api.ts'
-import { profileFromEnvironment } from './credentials.ts'
-import { gatewayDirectory } from './directories.ts'
-import { proxyTo } from './network.ts'
-import { which } from './which.ts'
-import { variable, type World } from './world.ts'
+import { isLoopback } from '../../host/loopback.ts'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { MODEL_KINDS } from '../../protocol/model.ts'
+import { type GatewayInfo, routes } from '../../protocol/routes.ts'
+import { formatBytes } from '../../protocol/units.ts'
+import { PROTOCOL_VERSION, VERSION } from '../../protocol/version.ts'
+import type { Gateway } from '../api.ts'
+import { profileFromEnvironment } from '../credentials.ts'
+import { gatewayDirectory } from '../directories.ts'
+import { proxyTo } from '../network.ts'
+import { which } from '../which.ts'
+import { variable, type World } from '../world.ts'
+
+import { type Finding, LOW_DISK_BYTES } from './finding.ts'
 
 const execFileP = promisify(execFile)
-
-export interface Finding {
-  name: string
-  ok: boolean
-  /** What was found. */
-  detail: string
-  /** What to do, when it is not well. */
-  fix?: string
-}
 
 const NODE_NEEDED = [20, 19] as const
 /** `git merge-tree --write-tree`, with which `apply` merges, came in 2.38. */
 const GIT_NEEDED = [2, 38] as const
 const COMMAND_LIMIT_MS = 15_000
-const MIN_FREE_BYTES = 256 * 1024 ** 2
 const MAX_CLOCK_SKEW_MS = 60_000
 
 export function checkNode(): Finding {
@@ -96,9 +88,9 @@ export async function checkDisk(world: World): Promise<Finding> {
   if (!Number.isFinite(least)) return { name: 'disk', ok: true, detail: 'cannot tell' }
   return {
     name: 'disk',
-    ok: least >= MIN_FREE_BYTES,
+    ok: least >= LOW_DISK_BYTES,
     detail: `${formatBytes(least)} free`,
-    fix: `free some space: snapshots and results need at least ${formatBytes(MIN_FREE_BYTES)} in ${places.join(' and ')}`,
+    fix: `free some space: snapshots and results need at least ${formatBytes(LOW_DISK_BYTES)} in ${places.join(' and ')}`,
   }
 }
 

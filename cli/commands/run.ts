@@ -118,7 +118,9 @@ async function run(invocation: Invocation, prompt: string | undefined, given: Ru
   const onMade = (made: Task) => {
     lease = holdLease(gateway.client, made)
   }
-  const task = await closing(view, () => submit({ world, gateway, view, options, onMade }, finish))
+  const task = await closing(view, () =>
+    submit({ world, gateway, view, options, onMade, accepted: model.accepted }, finish),
+  )
   if (options.detach === true) {
     await view.close()
     await invocation.out.line(globals.json === true ? taskLine(task) : task.id)

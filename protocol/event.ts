@@ -5,6 +5,7 @@
  */
 import { z } from 'zod'
 import { CheckVerdict, Outcome, Reason } from './outcome.ts'
+import { readAnswer } from './unknown-words.ts'
 
 /** ACP `SessionUpdate`: tagged by `sessionUpdate`; members we do not know are carried through untouched. */
 export const SessionUpdate = z.looseObject({ sessionUpdate: z.string() })
@@ -153,8 +154,8 @@ const Unknown = z.looseObject({ type: z.string(), ...envelope })
 
 /** Reads what a newer side may have written: an event of an unknown kind or shape becomes `raw`, so that none is lost. */
 export function readTaskEvent(value: unknown): TaskEvent {
-  const known = TaskEvent.safeParse(value)
-  if (known.success) return known.data
+  const known = isKnownType(value) ? readAnswer(TaskEvent, value) : undefined
+  if (known?.success === true) return known.data
   const { seq, source, at, turn } = Unknown.extend({
     seq: z.number().int().positive(),
     source: z.enum(['gateway', 'agent']),
@@ -172,4 +173,5 @@ export function readAgentEvent(value: unknown): AgentEvent | undefined {
   return { agentSeq, at, turn, type: 'raw', program: 'agent', line: value }
 }
 
+const isKnownType = (value: unknown): boolean => EVENT_TYPES.has((value as { type?: string } | null)?.type ?? '')
 const EVENT_TYPES: ReadonlySet<string> = new Set(EventBody.options.map((option) => option.shape.type.value))

@@ -1,6 +1,7 @@
 /**
  * `rclaude run`: credentials and consent first, then snapshot -> create the task -> push -> watch. Nothing is launched
- * before all that could stop it was looked at, and from the push on the task needs this program no more.
+ * before all that could stop it was looked at (the model is asked while the files are), and from the push on the task needs
+ * this program no more.
  */
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'

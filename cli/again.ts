@@ -43,6 +43,7 @@ export async function prepare(
     modelProfile: task.spec.modelProfile,
     given,
   })
+  await model.accepted
   if (isUnsandboxed(info, task.spec.launcher)) await requireConsent(world, options)
   return { secrets: { ...model.secrets, ...given }, ...(repoToken !== undefined && { repoToken }) }
 }

@@ -8,9 +8,10 @@ import { confirm } from './prompt.ts'
 import { hasConsented, recordConsent } from './settings.ts'
 import { canAsk, type World } from './world.ts'
 
+/** An isolation that only a newer gateway knows is taken for none. */
 export function isUnsandboxed(info: Pick<GatewayInfo, 'launchers' | 'defaultLauncher'>, launcher?: string): boolean {
   const name = launcher ?? info.defaultLauncher
-  return info.launchers.some((one) => one.name === name && one.isolation === 'none')
+  return info.launchers.some((one) => one.name === name && one.isolation !== 'container')
 }
 
 /** @throws {RclaudeError} `invalid` when the user declines, or cannot be asked */

@@ -8,13 +8,13 @@ import { constants, copyFile, link, readdir, readFile, rm } from 'node:fs/promis
 import { join } from 'node:path'
 import { z } from 'zod'
 import { RclaudeError } from '../protocol/errors.ts'
+import { PlainName } from '../protocol/name.ts'
 import { configDirectory } from './directories.ts'
 import { readJson, writeOwnFile } from './settings.ts'
 import type { World } from './world.ts'
 
 export const LOCAL = 'local'
-/** Lower case only: some file systems do not tell `Work` from `work`. */
-const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/
+const isName = (name: string): boolean => PlainName.safeParse(name).success
 
 const Stored = z.object({
   url: z.string(),
@@ -36,7 +36,7 @@ export const contextFile = (world: Place, name: string): string => join(director
 
 /** @throws {RclaudeError} `invalid` */
 export function checkName(name: string): string {
-  if (NAME.test(name)) return name
+  if (isName(name)) return name
   throw new RclaudeError(
     'invalid',
     `"${name}" is no name of a context: lower-case letters, digits, and . _ - after the first, 63 at most`,
@@ -52,7 +52,7 @@ export async function contextNames(world: Place): Promise<string[]> {
 /** @throws {RclaudeError} `invalid` when there is none of this name */
 export async function readContext(world: Place, name: string): Promise<Context> {
   await adoptOldLogin(world)
-  const found = NAME.test(name) ? await readJson(contextFile(world, name), Stored) : undefined
+  const found = isName(name) ? await readJson(contextFile(world, name), Stored) : undefined
   if (found !== undefined) return found
   const names = [LOCAL, ...(await storedNames(world))].join(', ')
   throw new RclaudeError(
@@ -162,7 +162,7 @@ async function storedNames(world: Place): Promise<string[]> {
   return files
     .filter((file) => file.endsWith('.json'))
     .map((file) => file.slice(0, -'.json'.length))
-    .filter((name) => NAME.test(name) && name !== LOCAL)
+    .filter((name) => isName(name) && name !== LOCAL)
     .sort()
 }
 

@@ -28,6 +28,8 @@ export interface FoundProfile {
 export interface ModelAccess {
   secrets: Record<string, string>
   env: Record<string, string>
+  /** The model's server is being asked: rejects with `model_auth_refused`. Whoever has the access awaits it before a task is made. */
+  accepted: Promise<void>
 }
 
 /** What the environment has to give, in the order in which Claude Code prefers it; undefined when it has nothing. */
@@ -85,21 +87,23 @@ export interface Needs {
   given?: Record<string, string>
 }
 
-/** @throws {RclaudeError} `model_auth_missing` with the sentence that fixes it, or `model_auth_refused` */
+/** @throws {RclaudeError} `model_auth_missing` with the sentence that fixes it */
 export async function requireModelAccess(
   world: Source,
   info: Pick<GatewayInfo, 'modelCredentials'>,
   { agent, modelProfile, given = {} }: Needs,
 ): Promise<ModelAccess> {
-  if (agent !== 'claude' || modelProfile !== undefined) return { secrets: {}, env: {} }
+  const accepted = Promise.resolve()
+  if (agent !== 'claude' || modelProfile !== undefined) return { secrets: {}, env: {}, accepted }
   const found = await profileFromEnvironment(world)
   if (found !== undefined) {
-    await refuseRefused(world, found)
-    return { secrets: found.secrets, env: modelEnvironment(found.settings) }
+    const asked = refuseRefused(world, found)
+    asked.catch(() => {}) // it may be known before anybody waits for it
+    return { secrets: found.secrets, env: modelEnvironment(found.settings), accepted: asked }
   }
   const env = pick(world, ['ANTHROPIC_BASE_URL'])
-  if (CLAUDE_CREDENTIALS.some((name) => name in given)) return { secrets: {}, env }
-  if (info.modelCredentials.includes('claude')) return { secrets: {}, env: {} }
+  if (CLAUDE_CREDENTIALS.some((name) => name in given)) return { secrets: {}, env, accepted }
+  if (info.modelCredentials.includes('claude')) return { secrets: {}, env: {}, accepted }
   throw new RclaudeError(
     'model_auth_missing',
     'Claude Code has no credentials: set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN (which `claude setup-token` prints), and run this again (or keep some on the gateway with rclaude model add); nothing was launched',

@@ -9,14 +9,13 @@ import { readFile, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { invalid, RclaudeError } from '../protocol/errors.ts'
-import { AGENTS, type AgentName } from '../protocol/task.ts'
+import { AGENTS, type AgentName, EnvName } from '../protocol/task.ts'
 import { Duration, formatBytes } from '../protocol/units.ts'
 import type { RunOptions } from './task-request.ts'
 
 export const PROJECT_FILE = '.rclaude.yaml'
 const MAX_BYTES = 64 * 1024
 
-const Name = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'expected a name like MY_VARIABLE')
 const STEERING =
   /^(ANTHROPIC|CLAUDE|RCLAUDE|AWS|GOOGLE|VERTEX|CLOUD_ML|GIT|SSH|NODE|NPM_CONFIG|LD|DYLD)_|_PROXY$|^(PATH|HOME|SHELL|BASH_ENV|ENV|IS_SANDBOX)$/i
 /** A record's own message for a wrong key does not say why. */
@@ -49,9 +48,9 @@ export const ProjectFile = z.strictObject({
   /** Patterns as in .gitignore: ignored files that go along, and others that do not. */
   include: list.optional(),
   exclude: list.optional(),
-  env: z.record(Name, scalar).superRefine(refuseSteering).optional(),
+  env: z.record(EnvName, scalar).superRefine(refuseSteering).optional(),
   /** Secrets without which the task makes no sense: `run` asks for `--secret NAME`. */
-  secrets: z.array(Name).optional(),
+  secrets: z.array(EnvName).optional(),
   limits: z
     .strictObject({
       timeout: Duration.optional(),

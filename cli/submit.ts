@@ -16,21 +16,29 @@ const CREATE_WAIT_MS = 1_000
 export interface Submission extends Sending {
   /** Told as soon as the task is there: sending its files may take its time. */
   onMade(task: Task): void
+  /** The model is being asked whether it takes the credentials. Nothing is asked, made or sent before it is settled. */
+  accepted: Promise<void>
 }
 
 export async function submit(
   submission: Submission,
   finish: (workspace: CreateTaskInput['workspace']) => CreateTaskInput,
 ): Promise<Task> {
-  const { options } = submission
-  if (!options.workspace) return create(submission, finish({ kind: 'none' }))
-  if (options.repo !== undefined) return create(submission, finish(repoRequest(options, undefined).workspace))
+  const { options, accepted } = submission
+  if (!options.workspace || options.repo !== undefined) {
+    await accepted
+    return create(
+      submission,
+      finish(options.repo === undefined ? { kind: 'none' } : repoRequest(options, undefined).workspace),
+    )
+  }
   const interrupted = new AbortController()
   const onSignal = () =>
     interrupted.abort(
       new RclaudeError('unavailable', 'interrupted before the task had its files; nothing was launched'),
     )
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
+  accepted.catch((refusal) => interrupted.abort(refusal))
   try {
     return await submitFiles(submission, finish, interrupted.signal)
   } finally {
@@ -43,12 +51,13 @@ async function submitFiles(
   finish: (workspace: CreateTaskInput['workspace']) => CreateTaskInput,
   signal: AbortSignal,
 ): Promise<Task> {
-  const { world, gateway, view, options } = submission
+  const { world, gateway, view, options, accepted } = submission
   let bytes = 0
   await using snapshot = await snapshotStep(submission, {
     signal,
     sentBefore: async (project) => (await sentBefore(world, gateway.url, project))?.commits,
     look: async (survey) => {
+      await orAborted(accepted, signal)
       const before = await sentBefore(world, gateway.url, survey.project)
       bytes = surveyedBytes(survey)
       await agreeToSend(world, view, survey, { yes: options.yes, agreedBytes: before?.bytes })
@@ -63,6 +72,15 @@ async function submitFiles(
   await pushStep(submission, task, snapshot, signal)
   await rememberSent(world, gateway.url, project, { bytes, commits: heads })
   return task
+}
+
+/** Who interrupts does not wait for a model server that says nothing. */
+function orAborted(settling: Promise<void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) reject(signal.reason)
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    settling.then(resolve, reject)
+  })
 }
 
 /** The key makes a repeated request answer with the same task, so a lost answer is no second task. */

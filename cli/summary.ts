@@ -1,7 +1,7 @@
 /** What a task came to: the closing block of a run, the outcome of a turn, and the exit code for it. */
 import { EXIT_CODES } from '../protocol/errors.ts'
 import type { RunResult } from '../protocol/event.ts'
-import type { Outcome } from '../protocol/outcome.ts'
+import { OUTCOMES, type Outcome } from '../protocol/outcome.ts'
 import type { Task } from '../protocol/task.ts'
 import { formatSeconds } from '../protocol/units.ts'
 import { oneLine } from './neutralise.ts'
@@ -30,13 +30,13 @@ export function verdictOf(task: Task): Verdict | undefined {
   return { outcome, reason, message, result }
 }
 
-/** A failed check turns a good end into a bad one. */
+/** A failed check turns a good end into a bad one; an outcome that only a newer gateway knows is none that scripts could tell. */
 export function exitCodeOfTask(task: Task): number {
   const verdict = verdictOf(task)
   if (verdict === undefined) return EXIT_CODES.internal
   const isGood = verdict.outcome === 'succeeded' || verdict.outcome === 'no_changes'
   if (isGood && verdict.result?.check.verdict === 'failed') return EXIT_CODES.check_failed
-  return EXIT_CODES[verdict.outcome]
+  return OUTCOMES.includes(verdict.outcome) ? EXIT_CODES[verdict.outcome] : EXIT_CODES.internal
 }
 
 export function paintOutcome(style: Style, outcome: string): Paint {

@@ -4,8 +4,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { RclaudeError } from '../protocol/errors.ts'
-
-const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/
+import { EnvName } from '../protocol/task.ts'
 
 /** `NAME=value`, or `NAME` for the value that it has here. */
 export function parseEnv(options: readonly string[], env: NodeJS.ProcessEnv): Record<string, string> {
@@ -96,6 +95,7 @@ export function parseLabels(options: readonly string[]): Record<string, string> 
 function split(option: string, flag: string): [name: string, value: string | undefined] {
   const at = option.indexOf('=')
   const name = at < 0 ? option : option.slice(0, at)
-  if (!NAME.test(name)) throw new RclaudeError('invalid', `${flag} takes a name like MY_VARIABLE before the "="`)
+  if (!EnvName.safeParse(name).success)
+    throw new RclaudeError('invalid', `${flag} takes a name like MY_VARIABLE before the "="`)
   return [name, at < 0 ? undefined : option.slice(at + 1)]
 }

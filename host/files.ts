@@ -1,5 +1,5 @@
 /** Small files that must be whole or absent, and readable by their owner only. */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 
 export function writeOwnerOnly(file: string, content: string | Buffer): void {
   const temporary = `${file}.${process.pid}.tmp`
@@ -15,5 +15,14 @@ export function writeOwnerOnly(file: string, content: string | Buffer): void {
   } catch (error) {
     rmSync(temporary, { force: true })
     throw error
+  }
+}
+
+/** Undefined for a file that is not there, or cannot be read. */
+export function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return undefined
   }
 }

@@ -7,6 +7,7 @@ import { type ErrorCode, Problem, RclaudeError } from './errors.ts'
 import { readTaskEvent, type TaskEvent } from './event.ts'
 import type { AnyRoute, BodyInput, ParamNames, QueryInput, ResponseOf } from './route.ts'
 import { routes } from './routes.ts'
+import { readAnswer } from './unknown-words.ts'
 import { OWN_PROTOCOLS, PROTOCOL_HEADER, VERSION_HEADER } from './version.ts'
 
 export interface ClientOptions {
@@ -72,14 +73,14 @@ export function createClient(options: ClientOptions) {
     }
   }
 
-  /** The parsed JSON answer. */
+  /** The parsed JSON answer; words that a newer gateway has are left as they are. */
   async function call<R extends AnyRoute>(route: R, callOptions: CallOptions<R> = {}): Promise<ResponseOf<R>> {
     const response = await raw(route, callOptions)
     if (route.response === undefined) {
       await response.body?.cancel()
       return undefined as ResponseOf<R>
     }
-    const parsed = route.response.safeParse(await response.json())
+    const parsed = readAnswer(route.response, await response.json())
     if (!parsed.success)
       throw new RclaudeError(
         'internal',

@@ -4,6 +4,7 @@
  * the one git command that clones, and gone before anything of the task runs.
  */
 import { z } from 'zod'
+import { isLoopbackHost } from './loopback.ts'
 
 /** Commits of history that a clone has when the task does not say, as with a snapshot of one's own files. */
 export const DEFAULT_CLONE_DEPTH = 50
@@ -63,7 +64,6 @@ export const RepoSource = z.object({
 
 /** Origins that a token may be sent to: what git puts into its question for the password, letter for letter. */
 const ORIGIN = /^(https?):\/\/([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?(?=[/?#]|$)/
-const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/i
 
 export interface Origin {
   scheme: 'http' | 'https'
@@ -81,7 +81,7 @@ export function originOf(url: string): Origin | undefined {
 export function tokenFault(url: string): string | undefined {
   const origin = originOf(url)
   if (origin === undefined) return 'a token is for an http:// or https:// URL with a plain host name'
-  if (origin.scheme === 'http' && !LOOPBACK.test(origin.host.replace(/:\d+$/, '')))
+  if (origin.scheme === 'http' && !isLoopbackHost(origin.host.replace(/:\d+$/, '')))
     return `a token would cross the network in the clear: clone https://${origin.host} instead`
   return undefined
 }

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod'
 import { CheckVerdict, Outcome, Reason } from './outcome.ts'
+import { readAnswer } from './unknown-words.ts'
 
 /** ACP `SessionUpdate`: tagged by `sessionUpdate`; members we do not know are carried through untouched. */
 export const SessionUpdate = z.looseObject({ sessionUpdate: z.string() })
@@ -153,8 +154,8 @@ const Unknown = z.looseObject({ type: z.string(), ...envelope })
 
 /** Reads what a newer side may have written: an event of an unknown kind or shape becomes `raw`, so that none is lost. */
 export function readTaskEvent(value: unknown): TaskEvent {
-  const known = TaskEvent.safeParse(value)
-  if (known.success) return known.data
+  const known = isKnownType(value) ? readAnswer(TaskEvent, value) : undefined
+  if (known?.success === true) return known.data
   const { seq, source, at, turn } = Unknown.extend({
     seq: z.number().int().positive(),
     source: z.enum(['gateway', 'agent']),
@@ -162,14 +163,36 @@ export function readTaskEvent(value: unknown): TaskEvent {
   return { seq, source, at, turn, type: 'raw', program: source, line: value }
 }
 
-/** The same for the gateway, which stores what a newer agent says. Only unknown kinds: a known one must be right. */
+/**
+ * The same for the gateway, which stores what a newer agent says: a kind or a word that is not known makes it `raw`, which no
+ * part of the gateway acts on, and the end of a turn is told in words that are known. What is wrong otherwise is refused.
+ */
 export function readAgentEvent(value: unknown): AgentEvent | undefined {
   const known = AgentEvent.safeParse(value)
   if (known.success) return known.data
+  const worded = isKnownType(value) ? readAnswer(AgentEvent, value) : undefined
+  if (worded?.success === false) return undefined
+  if (worded?.data.type === 'turn_ended')
+    return AgentEvent.safeParse({ ...worded.data, result: inKnownWords(worded.data.result) }).data
   const unknown = Unknown.extend({ agentSeq: z.number().int().positive() }).safeParse(value)
-  if (!unknown.success || EVENT_TYPES.has(unknown.data.type)) return undefined
+  if (!unknown.success) return undefined
   const { agentSeq, at, turn } = unknown.data
   return { agentSeq, at, turn, type: 'raw', program: 'agent', line: value }
 }
 
+/** Nobody can say that an outcome or a verdict is good which is not known. */
+function inKnownWords(result: RunResult): RunResult {
+  const { outcome, reason, check } = result
+  const isKnown = [Outcome.safeParse(outcome), Reason.safeParse(reason), CheckVerdict.safeParse(check.verdict)]
+  const words = [outcome, reason, check.verdict].filter((_, at) => isKnown[at]?.success === false)
+  return {
+    ...result,
+    outcome: Outcome.catch('failed').parse(outcome),
+    reason: Reason.catch('internal').parse(reason),
+    check: { ...check, verdict: CheckVerdict.catch('failed').parse(check.verdict) },
+    message: `${result.message} (in words of a newer agent: ${words.join(', ')})`,
+  }
+}
+
+const isKnownType = (value: unknown): boolean => EVENT_TYPES.has((value as { type?: string } | null)?.type ?? '')
 const EVENT_TYPES: ReadonlySet<string> = new Set(EventBody.options.map((option) => option.shape.type.value))

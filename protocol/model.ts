@@ -3,6 +3,8 @@
  * from its configuration. What a task brings itself goes over its owner's default profile, and that over the gateway's.
  */
 import { z } from 'zod'
+import { isLoopbackHost } from './loopback.ts'
+import { PlainName } from './name.ts'
 
 /** Any one of these lets Claude Code reach a model by itself. */
 export const CLAUDE_CREDENTIALS = ['ANTHROPIC_API_KEY', 'CLAUDE_CODE_OAUTH_TOKEN', 'ANTHROPIC_AUTH_TOKEN'] as const
@@ -42,11 +44,7 @@ export const MODEL_KINDS = {
 export type ModelKind = keyof typeof MODEL_KINDS
 export const ModelKind = z.enum(Object.keys(MODEL_KINDS) as [ModelKind, ...ModelKind[]])
 
-const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
-
-export const ModelProfileName = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'expected lower-case letters, digits, . _ -')
+export const ModelProfileName = PlainName
 
 export const modelSettings = {
   kind: ModelKind,
@@ -56,7 +54,7 @@ export const modelSettings = {
     .max(2_000)
     .refine((url) => {
       const { protocol, hostname, username } = new URL(url)
-      return (protocol === 'https:' || LOOPBACK.test(hostname)) && username === ''
+      return (protocol === 'https:' || isLoopbackHost(hostname)) && username === ''
     }, 'expected https:// (or http:// on loopback), without credentials')
     .optional(),
   region: z

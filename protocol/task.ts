@@ -11,7 +11,8 @@ export const PERMISSION_MODES = ['bypassPermissions', 'acceptEdits', 'default', 
 export const PermissionMode = z.enum(PERMISSION_MODES)
 export type PermissionMode = z.infer<typeof PermissionMode>
 
-const EnvName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'expected a name like MY_VARIABLE')
+/** The name of a variable, as every shell takes it. */
+export const EnvName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'expected a name like MY_VARIABLE')
 const noNul = (text: string) => !text.includes('\0')
 const Text = (max: number) => z.string().max(max).refine(noNul, 'must not hold a NUL character')
 

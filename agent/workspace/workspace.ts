@@ -8,37 +8,27 @@
  * Operations run one after the other; each opens the bridge through which git reaches the gateway.
  */
 
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
-import { z } from 'zod'
 import type { Withheld } from '../../protocol/event.ts'
-import type { RunGit } from '../../protocol/git-trees.ts'
-import type { Parts } from '../../protocol/parts.ts'
 import { REFS, type RunWorkspace } from '../../protocol/run.ts'
 import type { WorkUser } from '../processes/child.ts'
 import type { Leaks } from '../run/leaks.ts'
 import { captureWork } from './capture.ts'
+import { checkOut } from './check-out.ts'
 import { cloneInto } from './clone.ts'
+import { type CommitTree, committer } from './commit.ts'
 import { type GitBridge, openGitBridge } from './git-bridge.ts'
-import { FETCH, type ObjectFormat, Repositories } from './repositories.ts'
+import { type Prepared, readPrepared, writePrepared } from './prepared.ts'
+import { idOf, LOCAL } from './refs.ts'
+import { FETCH, Repositories } from './repositories.ts'
 import { captureSession, type SessionFiles, writeSession } from './session.ts'
-import { checkOutSubmodule, partsOf, type Split, splitCheckout, withoutLfs } from './submodules.ts'
 import { type SeenBlobs, withhold } from './withhold.ts'
 
 export type { SessionFiles } from './session.ts'
 
 const MAX_SUBJECT = 200
-/** Names in daemon.git of what was fetched. */
-const LOCAL = {
-  snapshot: 'refs/rclaude/snapshot',
-  checkout: 'refs/rclaude/checkout',
-  session: 'refs/rclaude/session',
-  parts: 'refs/rclaude/parts',
-  /** The commit to check out, of the superproject (0) and of each submodule. */
-  split: (at: number) => `refs/rclaude/split/${at}`,
-} as const
-
 export interface WorkspaceOptions {
   taskId: string
   /** Where the coding agent works. */
@@ -75,19 +65,10 @@ export interface Saved {
   withheld: Withheld[]
 }
 
-/** What outlives the daemon, in `state/prepared.json`. */
-const Prepared = z.object({
-  snapshot: z.string(),
-  snapshotTree: z.string(),
-  session: z.boolean(),
-  /** Paths of submodules, each with an index of its own in the private folder. */
-  submodules: z.array(z.object({ path: z.string(), index: z.string() })).default([]),
-})
-type Prepared = z.infer<typeof Prepared>
-
 export class Workspace {
   readonly #options: WorkspaceOptions
   readonly #repositories: Repositories
+  readonly #commitTree: CommitTree
   #prepared: Prepared | undefined
   /** What was pushed last, to push nothing twice. */
   #last: { tree: string; commit: string; sessionTree: string | undefined } | undefined
@@ -98,26 +79,33 @@ export class Workspace {
   constructor(options: WorkspaceOptions) {
     this.#options = options
     this.#repositories = new Repositories(options)
+    this.#commitTree = committer(this.#repositories, options)
   }
 
   /** Repeating it in the same placement changes nothing: the work goes on with the files as they are. */
   async prepare(spec: RunWorkspace, signal?: AbortSignal): Promise<void> {
     await this.#inTurn(async () => {
       if (spec.kind === 'none') return await this.#repositories.giveDirectory(this.#options.work)
-      this.#prepared ??= await this.#readPrepared()
+      this.#prepared ??= await readPrepared(this.#options.state)
       if (this.#prepared !== undefined) return
       await this.#clear()
       const objectFormat = spec.kind === 'git' ? spec.objectFormat : 'sha1'
       await this.#repositories.init(objectFormat)
       if (spec.kind === 'git') await this.#fetch(spec, signal)
       else await this.#clone(spec, signal)
-      const submodules = await this.#checkOut(objectFormat, spec, signal)
+      const submodules = await checkOut(this.#repositories, {
+        objectFormat,
+        spec,
+        author: this.#options.author,
+        commitTree: this.#commitTree,
+        signal,
+      })
       const [snapshot, snapshotTree] = await Promise.all([
-        this.#id(LOCAL.snapshot),
-        this.#id(`${LOCAL.snapshot}^{tree}`),
+        idOf(this.#repositories, LOCAL.snapshot),
+        idOf(this.#repositories, `${LOCAL.snapshot}^{tree}`),
       ])
       this.#prepared = { snapshot, snapshotTree, session: spec.kind === 'git' && spec.session, submodules }
-      await writeFile(this.#preparedFile, JSON.stringify(this.#prepared))
+      await writePrepared(this.#options.state, this.#prepared)
     })
   }
 
@@ -161,7 +149,12 @@ export class Workspace {
   async restoreSession(directory: string, signal?: AbortSignal): Promise<boolean> {
     return await this.#inTurn(async () => {
       if (this.#prepared?.session !== true) return false
-      await writeSession(this.#repositories, await this.#id(`${LOCAL.session}^{tree}`), directory, signal)
+      await writeSession(
+        this.#repositories,
+        await idOf(this.#repositories, `${LOCAL.session}^{tree}`),
+        directory,
+        signal,
+      )
       return true
     })
   }
@@ -182,67 +175,13 @@ export class Workspace {
   async #clone(spec: Extract<RunWorkspace, { kind: 'repo' }>, signal?: AbortSignal): Promise<void> {
     await cloneInto(this.#repositories, LOCAL.snapshot, spec, { own: this.#options.env ?? {}, signal })
     // An annotated tag is peeled: from here on it is a commit.
-    await this.#repositories.daemon(['update-ref', LOCAL.snapshot, await this.#id(`${LOCAL.snapshot}^{commit}`)])
-    await this.#repositories.daemon(['update-ref', LOCAL.checkout, await this.#id(LOCAL.snapshot)])
+    await this.#repositories.daemon([
+      'update-ref',
+      LOCAL.snapshot,
+      await idOf(this.#repositories, `${LOCAL.snapshot}^{commit}`),
+    ])
+    await this.#repositories.daemon(['update-ref', LOCAL.checkout, await idOf(this.#repositories, LOCAL.snapshot)])
     await this.#push([`+${LOCAL.snapshot}:${REFS.snapshot}`], signal)
-  }
-
-  /** As the work user: an ordinary repository with history, on branch `work`, clean; so is each submodule. */
-  async #checkOut(
-    objectFormat: ObjectFormat,
-    spec: Exclude<RunWorkspace, { kind: 'none' }>,
-    signal?: AbortSignal,
-  ): Promise<Prepared['submodules']> {
-    const { inWork, reading } = bound(this.#repositories)
-    const { work, daemonGit } = this.#repositories
-    const [top, ...submodules] = await this.#split(spec.kind === 'git' && spec.parts !== undefined)
-    await inWork(['init', '-q', '--template=', '-b', 'work', `--object-format=${objectFormat}`], { signal })
-    await inWork([...FETCH, '--update-shallow', '--update-head-ok', daemonGit, `+${LOCAL.split(0)}:refs/heads/work`], {
-      transports: ['file'],
-      signal,
-    })
-    await inWork(['reset', '-q', '--hard'], { signal })
-    const { name, email } = this.#options.author
-    const config: [string, string][] = [
-      ['user.name', name],
-      ['user.email', email],
-      ...(submodules.length > 0 ? [['submodule.active', '.'] satisfies [string, string]] : []),
-    ]
-    for (const [key, value] of config) await inWork(['config', key, value])
-    await withoutLfs(this.#repositories)
-    if (spec.kind === 'repo') await inWork(['remote', 'add', 'origin', spec.url])
-    await reading(work, 'index', ['read-tree', top.files], { signal })
-    const known: Prepared['submodules'] = []
-    for (const [at, split] of submodules.entries()) {
-      await checkOutSubmodule(this.#repositories, split, LOCAL.split(at + 1), config, signal)
-      const index = `submodule-${at + 1}`
-      await reading(join(work, split.path), index, ['read-tree', split.files], { signal })
-      known.push({ path: split.path, index })
-    }
-    return known
-  }
-
-  /** The checkout as one commit per repository, at refs from which the work user fetches. */
-  async #split(hasParts: boolean): Promise<[Split, ...Split[]]> {
-    const run: RunGit = async (args, input) =>
-      (await this.#repositories.daemon(args, { ...(input !== undefined && { input }) })).stdout
-    const [checkout, tree] = await Promise.all([this.#id(LOCAL.checkout), this.#id(`${LOCAL.checkout}^{tree}`)])
-    const parts = hasParts ? await partsOf(run, LOCAL.parts) : undefined
-    const whole: Split = { path: '', commit: checkout, files: tree }
-    const commit = (path: string, id: string) => this.#splitCommit(id, path, parts)
-    const { submodules = [] } = parts ?? {}
-    const [top = whole, ...others] = parts === undefined ? [] : await splitCheckout({ tree, submodules, run, commit })
-    for (const [at, split] of [top, ...others].entries()) await run(['update-ref', LOCAL.split(at), split.commit])
-    return [top, ...others]
-  }
-
-  /** On top of what the user has checked out there; that itself when nothing differs. */
-  async #splitCommit(tree: string, path: string, parts: Parts | undefined): Promise<string> {
-    const submodule = parts?.submodules.find((other) => other.path === path)
-    const [base, ...others] = submodule === undefined ? [parts?.base] : [submodule.head, submodule.snapshot]
-    for (const known of [base, ...others])
-      if (known !== undefined && (await this.#id(`${known}^{tree}`)) === tree) return known
-    return await this.#commitTree(tree, 'Snapshot of the working tree\n', base)
   }
 
   async #capture(prepared: Prepared, { leaks, signal }: SaveOptions) {
@@ -261,20 +200,6 @@ export class Workspace {
     if (tree === prepared.snapshotTree) return prepared.snapshot
     const subject = (options.message.trim().split('\n')[0] ?? '').slice(0, MAX_SUBJECT) || 'Work of the coding agent'
     return await this.#commitTree(tree, `${subject}\n\nTask: ${this.#options.taskId}\n`, prepared.snapshot)
-  }
-
-  async #commitTree(tree: string, message: string, parent?: string): Promise<string> {
-    const { author, now } = this.#options
-    const date = `@${Math.floor((now?.() ?? new Date()).getTime() / 1_000)} +0000`
-    const env = Object.fromEntries(
-      ['AUTHOR', 'COMMITTER'].flatMap((role) => [
-        [`GIT_${role}_NAME`, author.name],
-        [`GIT_${role}_EMAIL`, author.email],
-        [`GIT_${role}_DATE`, date],
-      ]),
-    )
-    const args = ['commit-tree', tree, ...(parent === undefined ? [] : ['-p', parent])]
-    return (await this.#repositories.daemon(args, { env, input: Buffer.from(message) })).stdout.trim()
   }
 
   async #sessionRefs(tree: string | undefined): Promise<string[]> {
@@ -308,18 +233,6 @@ export class Workspace {
     await work(bridge)
   }
 
-  #id = async (revision: string): Promise<string> =>
-    (await this.#repositories.daemon(['rev-parse', '--verify', revision])).stdout.trim()
-
-  get #preparedFile(): string {
-    return join(this.#options.state, 'prepared.json')
-  }
-
-  async #readPrepared(): Promise<Prepared | undefined> {
-    const text = await readFile(this.#preparedFile, 'utf8').catch(() => undefined)
-    return text === undefined ? undefined : Prepared.parse(JSON.parse(text))
-  }
-
   /** What a preparation that was cut off left behind. */
   async #clear(): Promise<void> {
     for (const path of [this.#repositories.daemonGit, this.#repositories.private])
@@ -334,8 +247,3 @@ export class Workspace {
     return await mine
   }
 }
-
-const bound = (repositories: Repositories) => ({
-  inWork: repositories.inWork.bind(repositories),
-  reading: repositories.reading.bind(repositories),
-})

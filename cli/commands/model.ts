@@ -117,7 +117,7 @@ function nameOf(name: string): void {
 }
 
 const describe = (profile: ModelProfile): string =>
-  `${MODEL_KINDS[profile.kind].summary}${where(profile) === '' ? '' : ` at ${where(profile)}`}`
+  `${MODEL_KINDS[profile.kind]?.summary ?? profile.kind}${where(profile) === '' ? '' : ` at ${where(profile)}`}`
 
 const where = ({ baseUrl, region, project }: ModelProfile): string =>
   [baseUrl, project, region].filter((part) => part !== undefined).join(' ')

@@ -1,6 +1,7 @@
 /**
  * `rclaude run`: credentials and consent first, then snapshot -> create the task -> push -> watch. Nothing is launched
- * before all that could stop it was looked at, and from the push on the task needs this program no more.
+ * before all that could stop it was looked at (the model is asked while the files are), and from the push on the task needs
+ * this program no more.
  */
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
@@ -118,7 +119,9 @@ async function run(invocation: Invocation, prompt: string | undefined, given: Ru
   const onMade = (made: Task) => {
     lease = holdLease(gateway.client, made)
   }
-  const task = await closing(view, () => submit({ world, gateway, view, options, onMade }, finish))
+  const task = await closing(view, () =>
+    submit({ world, gateway, view, options, onMade, accepted: model.accepted }, finish),
+  )
   if (options.detach === true) {
     await view.close()
     await invocation.out.line(globals.json === true ? taskLine(task) : task.id)

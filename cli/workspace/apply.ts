@@ -20,6 +20,7 @@ import type { GatewayRemote } from './remote.ts'
 import { openScratch, type Scratch } from './scratch.ts'
 import { EVERYTHING } from './selection.ts'
 import { type CapturedRepository, captureAll, findRepositories } from './submodules.ts'
+import { workTrees } from './work-tree.ts'
 
 export interface ApplyOptions extends FetchOptions {
   /** Say what would happen and touch nothing. */
@@ -63,14 +64,15 @@ export async function applyTask(folder: string, remote: GatewayRemote, options: 
   const { signal } = options
   const place = await locate(folder, signal)
   await using scratch = await openScratch(place, signal)
-  await findRepositories(place, scratch, { signal }) // their objects need not be fetched
+  const found = await findRepositories(place, scratch, { signal }) // their objects need not be fetched
   const task = await fetchTask(scratch, remote, options)
   const changed = await changedRepositories(task, scratch, signal)
   // Files that git ignores may have been sent by --include, and come back changed.
   const also = new Map<string, string[]>()
   for (const { path, base, theirs } of changed.repositories)
     also.set(path, changedPaths(await changesBetween(base, theirs, scratch, signal)))
-  const { repositories, warnings } = await captureAll(place, scratch, { selection: EVERYTHING, also, signal })
+  const open = workTrees(EVERYTHING, signal)
+  const { repositories, warnings } = await captureAll(place, scratch, { found, open, also, signal })
   const report = { commit: task.commit, from: task.from, warnings }
   const nothing = { ...report, files: [], conflicts: [], notes: [], cautions: [] }
   warnings.push(...changed.removed.map((path) => removedSubmodule(path, remote.taskId)))

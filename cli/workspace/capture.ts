@@ -10,16 +10,8 @@ import { bytesOf, complaint, splitNul, textOf } from './git.ts'
 import { forgetPointers, lfsFiles, refuseMissingLfs } from './lfs.ts'
 import { type Link, linksIn } from './links.ts'
 import type { Place } from './place.ts'
-import type { Scratch } from './scratch.ts'
 import { except, matching, type Selection } from './selection.ts'
-import { copyIndex, type Run, refuseUnmerged, untrackedIn, workTreeGit } from './work-tree.ts'
-
-export interface CaptureOptions {
-  selection: Selection
-  /** Paths (as byte strings) that count if they are there, ignored or not. */
-  also?: readonly string[]
-  signal?: AbortSignal | undefined
-}
+import type { Run, WorkTree } from './work-tree.ts'
 
 export interface Capture {
   tree: string
@@ -31,17 +23,17 @@ export interface Capture {
   lfs: string[]
 }
 
-/** Leaves the matching index in `scratch.index`. */
-export async function captureTree(place: Place, scratch: Scratch, options: CaptureOptions): Promise<Capture> {
-  const { selection, also = [], signal } = options
-  const run = workTreeGit(place, scratch, signal)
-  await copyIndex(place, scratch)
-  await refuseUnmerged(place, run)
-  const { nested, included } = await untrackedIn(selection, run)
-  await forgetPointers(place.root, run)
+/**
+ * Leaves the matching index in the scratch's. The user may have been asked since the work tree was opened: what changed
+ * meanwhile goes along as it is now.
+ * @param also paths (as byte strings) that count if they are there, ignored or not
+ */
+export async function captureTree(place: Place, workTree: WorkTree, also: readonly string[] = []): Promise<Capture> {
+  const { selection, run } = workTree
+  const { nested, included } = workTree.untracked
+  await forgetPointers(workTree.lfs, run)
   await addAll(run, nested, selection)
-  await addIgnored(run, included)
-  await addIgnored(run, await notCaptured(place, also, run))
+  await addIgnored(run, await notCaptured(place, [...included, ...also], run))
   const kept = await keepCommitted(place, selection, run)
   const links = linksIn((await run(['ls-files', '-s', '-z'])).stdout)
   const lfs = await lfsFiles(place.root, run)

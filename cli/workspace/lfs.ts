@@ -67,8 +67,8 @@ async function beginningOf(file: Buffer): Promise<string> {
 }
 
 /** The index knows them as pointers and would trust their times: without times they are read again, as they are. */
-export async function forgetPointers(root: string, run: Run): Promise<void> {
-  const real = new Set((await lfsFiles(root, run)).real)
+export async function forgetPointers(files: LfsFiles, run: Run): Promise<void> {
+  const real = new Set(files.real)
   if (real.size === 0) return
   const entries = splitNul((await run(['ls-files', '-s', '-z', LFS_PATHS])).stdout).filter((entry) =>
     real.has(entry.slice(entry.indexOf('\t') + 1)),

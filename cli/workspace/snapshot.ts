@@ -21,6 +21,7 @@ import { openScratch, type Scratch } from './scratch.ts'
 import { EVERYTHING, type Selection } from './selection.ts'
 import { captureAll, findRepositories } from './submodules.ts'
 import { type Survey, survey } from './survey.ts'
+import { workTrees } from './work-tree.ts'
 
 export interface SnapshotOptions {
   /** Commits of history to send along; Infinity for all. */
@@ -73,11 +74,12 @@ export async function takeSnapshot(folder: string, options: SnapshotOptions = {}
     const cutHistory = () => writeFile(join(scratch.gitDir, 'shallow'), [...boundary].map((id) => `${id}\n`).join(''))
     await cutHistory()
     const project = await projectOf(place, depthOf(place))
+    const open = workTrees(selection, signal)
     if (look !== undefined) {
       const sent = await options.sentBefore?.(project)
-      await look(await survey({ repositories: found, project, selection, sent, signal }))
+      await look(await survey({ repositories: found, project, open, sent, signal }))
     }
-    const { tree, repositories, warnings } = await captureAll(place, scratch, { selection, signal })
+    const { tree, repositories, warnings } = await captureAll(place, scratch, { found, open, signal })
     await cutHistory() // where submodules end for the user was noted there meanwhile
     const base = place.repository?.head
     const at = options.now?.() ?? new Date()

@@ -14,6 +14,7 @@ import { type Link, linksIn } from './links.ts'
 import { locate, type Place } from './place.ts'
 import { lend, type Scratch, scratchGit } from './scratch.ts'
 import { EVERYTHING, except, type Selection, selectionWithin } from './selection.ts'
+import type { OpenWorkTree } from './work-tree.ts'
 
 /** One repository of the user's: the superproject (`''`) or a submodule. */
 export interface Repository {
@@ -37,26 +38,28 @@ export interface Combined {
 }
 
 export interface CaptureAllOptions {
-  selection: Selection
+  /** As `findRepositories` gave them: what it located is not located again. */
+  found: readonly Repository[]
+  open: OpenWorkTree
   /** By repository: paths that count if they are there, ignored or not. */
   also?: ReadonlyMap<string, readonly string[]>
   signal?: AbortSignal | undefined
 }
 
 export async function captureAll(place: Place, scratch: Scratch, options: CaptureAllOptions): Promise<Combined> {
-  const { selection, also, signal } = options
+  const { found, open, also, signal } = options
   const repositories: CapturedRepository[] = []
   const warnings: string[] = []
   const visit = async (repository: Repository): Promise<void> => {
-    const captured = await captureTree(repository.place, repository.scratch, {
-      selection: repository.path === '' ? selection : selectionWithin(selection, repository.path),
-      also: also?.get(repository.path) ?? [],
-      signal,
-    })
+    const captured = await captureTree(repository.place, await open(repository), also?.get(repository.path))
     repositories.push({ ...repository, ...captured })
     warnings.push(...captured.warnings.map((text) => (repository.path === '' ? text : `${repository.path}: ${text}`)))
     for (const link of captured.links) {
-      const inner = await submoduleAt(repository, link, repositories.length, signal)
+      const known = isUtf8(link) ? found.find(({ path }) => path === pathOf(repository, link)) : undefined
+      const inner =
+        known === undefined
+          ? await submoduleAt(repository, link, repositories.length, `index-new-${repositories.length}`, signal)
+          : { ...known, link: link.commit }
       if (typeof inner === 'string') warnings.push(inner)
       else await visit(inner)
     }
@@ -88,7 +91,7 @@ export async function findRepositories(
       signal,
     })
     for (const link of linksIn(listed.stdout)) {
-      const inner = await submoduleAt(repository, link, found.length, signal)
+      const inner = await submoduleAt(repository, link, found.length, `index-${found.length}`, signal)
       if (typeof inner !== 'string') await visit(inner)
     }
   }
@@ -96,16 +99,22 @@ export async function findRepositories(
   return [top, ...found.slice(1).sort((a, b) => (a.path < b.path ? -1 : 1))]
 }
 
+const pathOf = ({ path }: Repository, link: Link): string =>
+  path === '' ? textOf(link.path) : `${path}/${textOf(link.path)}`
+
+const isUtf8 = (link: Link): boolean => bytesOf(link.path).equals(Buffer.from(textOf(link.path)))
+
 /** A sentence for people when it has to stay behind. */
 async function submoduleAt(
   parent: Repository,
   link: Link,
   count: number,
+  index: string,
   signal?: AbortSignal,
 ): Promise<Repository | string> {
-  const path = parent.path === '' ? textOf(link.path) : `${parent.path}/${textOf(link.path)}`
+  const path = pathOf(parent, link)
   const left = (why: string) => `${path} is a submodule ${why}: its commit is named, its files were left out`
-  if (!bytesOf(link.path).equals(Buffer.from(textOf(link.path)))) return left('whose name is no UTF-8')
+  if (!isUtf8(link)) return left('whose name is no UTF-8')
   if (!SubmodulePath.safeParse(path).success) return left('with an impossible path')
   if (count > MAX_SUBMODULES) return left(`beyond the ${MAX_SUBMODULES} that are sent`)
   if (!(await isRepositoryBelow(parent.place.root, textOf(link.path))))
@@ -116,7 +125,7 @@ async function submoduleAt(
     if (place.root !== folder || place.repository === undefined) return left('whose .git leads elsewhere')
     if (place.repository.head === undefined) return left('without a commit')
     if (place.objectFormat !== parent.place.objectFormat) return left('of another object format')
-    return { path, place, scratch: await lend(parent.scratch, place, `index-${count}`), link: link.commit }
+    return { path, place, scratch: await lend(parent.scratch, place, index), link: link.commit }
   } catch (error) {
     signal?.throwIfAborted()
     if (error instanceof RclaudeError) return left(`that cannot be read (${error.message})`)

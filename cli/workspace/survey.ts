@@ -5,12 +5,11 @@
 import type { Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { bytesOf, git, splitNul, textOf } from './git.ts'
-import { lfsFiles } from './lfs.ts'
 import type { Place } from './place.ts'
 import { type SecretFile, secretFiles } from './secret-files.ts'
-import { except, type Selection, selectionWithin } from './selection.ts'
+import { except, type Selection } from './selection.ts'
 import type { Repository } from './submodules.ts'
-import { copyIndex, type Run, refuseUnmerged, untrackedIn, workTreeGit } from './work-tree.ts'
+import type { OpenWorkTree, Run, WorkTree } from './work-tree.ts'
 
 export interface SurveyedFile {
   path: string
@@ -41,14 +40,14 @@ export interface SurveyInput {
   /** The superproject first. */
   repositories: readonly [Repository, ...Repository[]]
   project: string
-  selection: Selection
+  open: OpenWorkTree
   /** Commits of this project that the gateway got before. */
   sent?: readonly string[] | undefined
   signal?: AbortSignal | undefined
 }
 
 /** @throws {RclaudeError} `conflict` in the middle of a merge */
-export async function survey({ repositories, project, selection, sent = [], signal }: SurveyInput): Promise<Survey> {
+export async function survey({ repositories, project, open, sent = [], signal }: SurveyInput): Promise<Survey> {
   const [top] = repositories
   const whole: Survey = {
     root: top.place.root,
@@ -61,7 +60,7 @@ export async function survey({ repositories, project, selection, sent = [], sign
   }
   for (const repository of repositories) {
     const { path } = repository
-    const part = await surveyOne(repository, path === '' ? selection : selectionWithin(selection, path), signal)
+    const part = await surveyOne(repository.place, await open(repository))
     const placed = <File extends { path: string }>(files: readonly File[]): File[] =>
       path === '' ? [...files] : files.map((file) => ({ ...file, path: `${path}/${file.path}` }))
     whole.files += part.files
@@ -75,17 +74,13 @@ export async function survey({ repositories, project, selection, sent = [], sign
 
 type Part = Pick<Survey, 'files' | 'changed' | 'untracked' | 'secrets'>
 
-async function surveyOne({ place, scratch }: Repository, selection: Selection, signal?: AbortSignal): Promise<Part> {
-  const run = workTreeGit(place, scratch, signal)
-  await copyIndex(place, scratch)
-  await refuseUnmerged(place, run)
-  const { found, included } = await untrackedIn(selection, run)
-  const untracked = [...new Set([...found, ...included])]
-  const tracked = new Set(splitNul((await run(['ls-files', '-z'])).stdout))
+async function surveyOne(place: Place, workTree: WorkTree): Promise<Part> {
+  const { selection, run, tracked, lfs } = workTree
+  const untracked = [...new Set([...workTree.untracked.found, ...workTree.untracked.included])]
   // What git-lfs keeps travels as what it is here, where HEAD has a pointer.
-  const changed = new Set([...(await changedPaths(place, selection, run)), ...(await lfsFiles(place.root, run)).real])
+  const changed = new Set([...(await changedPaths(place, selection, run)), ...lfs.real])
   return {
-    files: tracked.size + untracked.length,
+    files: tracked + untracked.length,
     changed: await sizes(place.root, [...changed]),
     untracked: await sizes(place.root, untracked),
     secrets: await secretFiles(place.root, untracked),

@@ -3,7 +3,7 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { openApiDocument } from '../../protocol/openapi.ts'
 import { AGENTS } from '../../protocol/task.ts'
 import { GATEWAY_CAPABILITIES, PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
-import { modelAccess } from '../tasks/model-access.ts'
+import { hasModelAccess } from '../tasks/model-access.ts'
 import { surveyPlacements } from '../tasks/placements.ts'
 import { type Handlers, principalOf } from './context.ts'
 
@@ -32,9 +32,7 @@ export const gatewayHandlers: Pick<
       capabilities: [...GATEWAY_CAPABILITIES],
       launchers: [...deps.launchers.values()].map(({ name, isolation }) => ({ name, isolation })),
       defaultLauncher: deps.config.launchers.default,
-      modelCredentials: AGENTS.filter(
-        (agent) => agent === 'claude' && modelAccess(deps, user, { agent, env: {} }, {}) !== undefined,
-      ),
+      modelCredentials: AGENTS.filter((agent) => agent === 'claude' && hasModelAccess(deps, user)),
       limits: deps.config.limits,
     })
   },

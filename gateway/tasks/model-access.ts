@@ -51,12 +51,36 @@ export function modelAccess(
   if (spec.modelProfile !== undefined) return named(context, owner, spec.modelProfile)
   const has = (name: string) => name in secrets || name in spec.env
   if (CLAUDE_CREDENTIALS.some(has) || CLAUDE_PLATFORMS.some(has)) return { from: 'task', ...NOTHING }
-  const own = context.store.listModels(owner).find((model) => model.isDefault)
-  if (own !== undefined) return ofUser(context, own)
-  const { default: name } = context.config.models
-  if (name !== undefined) return ofGateway(context, name)
-  const passed = context.gatewayEnvironment('claude')
-  return Object.keys(passed).some(isModelVariable) ? { from: 'gateway', env: {}, secrets: passed } : undefined
+  const way = defaultWay(context, owner)
+  switch (way?.kind) {
+    case 'user':
+      return ofUser(context, way.model)
+    case 'gateway':
+      return ofGateway(context, way.name)
+    case 'passed':
+      return { from: 'gateway', env: {}, secrets: way.secrets }
+    case undefined:
+      return undefined
+    default:
+      return way satisfies never
+  }
+}
+
+/** Whether a task that brings nothing reaches a model. Names say so: no secret is opened. */
+export const hasModelAccess = (context: TaskContext, owner: string): boolean => defaultWay(context, owner) !== undefined
+
+type DefaultWay =
+  | { kind: 'user'; model: StoredModel }
+  | { kind: 'gateway'; name: string }
+  | { kind: 'passed'; secrets: Secrets }
+
+function defaultWay(context: TaskContext, owner: string): DefaultWay | undefined {
+  const model = context.store.listModels(owner).find(({ isDefault }) => isDefault)
+  if (model !== undefined) return { kind: 'user', model }
+  const { default: name, profiles } = context.config.models
+  if (name !== undefined) return profiles[name] === undefined ? undefined : { kind: 'gateway', name }
+  const secrets = context.gatewayEnvironment('claude')
+  return Object.keys(secrets).some(isModelVariable) ? { kind: 'passed', secrets } : undefined
 }
 
 function named(context: TaskContext, owner: string, name: string): ModelAccess {

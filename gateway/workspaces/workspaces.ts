@@ -8,10 +8,9 @@
  * Everything that matters is on disk, so a killed gateway goes on where it stopped; each step may be repeated.
  */
 import { mkdirSync } from 'node:fs'
-import { access, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
-import { z } from 'zod'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { TaskId } from '../../protocol/ids.ts'
 import type { Parts } from '../../protocol/parts.ts'
@@ -19,9 +18,11 @@ import { REFS } from '../../protocol/run.ts'
 import { importBundle } from './bundle.ts'
 import { Cache } from './cache.ts'
 import { type DiffStat, diffStat } from './diff.ts'
+import { isSealed, isThere, readMeta, type WorkspaceRefs, workspaceRefs, writeMeta, writeSeal } from './folder.ts'
 import { git } from './git.ts'
-import { cacheRefs, diffEach, diffOne, readPartsOf } from './parts.ts'
+import { cacheRefs, readPartsOf } from './parts.ts'
 import { Queues } from './queue.ts'
+import { type NamedRange, patchOf, resolveRange } from './range.ts'
 import {
   borrow,
   borrowsFrom,
@@ -60,23 +61,11 @@ export interface CreateWorkspace {
   project?: string | undefined
 }
 
-export interface WorkspaceRefs {
-  snapshot?: string
-  base?: string
-  parts?: string
-  checkpoint?: string
-  session?: string
-  result?: string
-}
-
 /** What `serveGit` needs to know of a caller. */
 export interface GitAccess {
   repository: string
   allow: { read: boolean; writeRefs: readonly string[] }
 }
-
-const Meta = z.object({ objectFormat: z.enum(['sha1', 'sha256']), cache: z.string().optional() })
-type Meta = z.infer<typeof Meta>
 
 export class Workspaces {
   /** Where the repositories are; it exists. */
@@ -117,9 +106,8 @@ export class Workspaces {
       await rm(unfinished, { recursive: true, force: true })
       await createRepository(unfinished, { objectFormat, maxInputBytes: this.#options.maxInputBytes })
       const cache = project === undefined ? undefined : this.#cache.pathOf(owner, project, objectFormat)
-      const meta: Meta = { objectFormat, ...(cache !== undefined && { cache }) }
-      await writeFile(join(unfinished, 'rclaude.json'), JSON.stringify(meta))
-      if ((await this.#exists(taskId)) && Object.keys(await this.#refs(path)).length > 0)
+      await writeMeta(unfinished, { objectFormat, ...(cache !== undefined && { cache }) })
+      if ((await this.#exists(taskId)) && Object.keys(await workspaceRefs(path)).length > 0)
         throw new RclaudeError('conflict', `task ${taskId} has a workspace already`)
       await rm(path, { recursive: true, force: true })
       await rename(unfinished, path)
@@ -132,14 +120,14 @@ export class Workspaces {
     const repository = await this.#existing(taskId)
     if (caller === 'reader') return { repository, allow: { read: true, writeRefs: [] } }
     if (caller === 'owner') {
-      const writeRefs = (await this.#isSealed(repository)) ? [] : [REFS.snapshot, REFS.base, REFS.parts]
+      const writeRefs = (await isSealed(repository)) ? [] : [REFS.snapshot, REFS.base, REFS.parts]
       return { repository, allow: { read: true, writeRefs } }
     }
     if ((await borrowsFrom(repository)) !== undefined)
       throw new RclaudeError('conflict', `the workspace of ${taskId} is still being delivered`)
     if (caller === 'guest') return { repository, allow: { read: true, writeRefs: [] } }
     // A cloned repository comes through the agent: once, and not again.
-    const snapshot = (await this.#refs(repository)).snapshot === undefined ? [REFS.snapshot] : []
+    const snapshot = (await workspaceRefs(repository)).snapshot === undefined ? [REFS.snapshot] : []
     return { repository, allow: { read: true, writeRefs: [REFS.checkpoint, REFS.session, REFS.result, ...snapshot] } }
   }
 
@@ -168,8 +156,7 @@ export class Workspaces {
   async #deliver(taskId: TaskId, work: (repository: string) => Promise<void>): Promise<void> {
     const repository = await this.#existing(taskId)
     await this.#queues.run(taskId, async () => {
-      if (await this.#isSealed(repository))
-        throw new RclaudeError('conflict', `task ${taskId} has its workspace already`)
+      if (await isSealed(repository)) throw new RclaudeError('conflict', `task ${taskId} has its workspace already`)
       await work(repository)
     })
   }
@@ -181,18 +168,18 @@ export class Workspaces {
   async seal(taskId: TaskId, signal?: AbortSignal): Promise<{ snapshot: string; base?: string }> {
     const repository = await this.#existing(taskId)
     return await this.#queues.run(taskId, async () => {
-      const { snapshot, base } = await this.#refs(repository)
+      const { snapshot, base } = await workspaceRefs(repository)
       if (snapshot === undefined)
         throw new RclaudeError(
           'conflict',
           `task ${taskId} has no snapshot yet: push ${REFS.snapshot}, or upload a tar or a bundle`,
         )
       const sealed = { snapshot, ...(base !== undefined && { base }) }
-      if (await this.#isSealed(repository)) return sealed
+      if (await isSealed(repository)) return sealed
       const parts = await readPartsOf(repository)
       if ((await borrowsFrom(repository)) !== undefined) await makeSelfContained(repository, signal)
       else await checkConnected(repository, signal)
-      await writeFile(join(repository, 'sealed'), '')
+      await writeSeal(repository)
       await this.#feedCache(repository, base === undefined ? [REFS.snapshot] : [REFS.snapshot, REFS.base], parts)
       return sealed
     })
@@ -201,7 +188,7 @@ export class Workspaces {
   /** A cache that could not be fed costs the next task time, and this one nothing. */
   async #feedCache(repository: string, refs: readonly string[], parts?: Parts): Promise<void> {
     try {
-      const { cache, objectFormat } = await this.#meta(repository)
+      const { cache, objectFormat } = await readMeta(repository)
       if (cache !== undefined) await this.#cache.feed(cache, repository, refs, objectFormat, cacheRefs(parts))
     } catch (error) {
       this.#options.warn('the cache of a project could not be extended', error)
@@ -209,7 +196,7 @@ export class Workspaces {
   }
 
   async refs(taskId: TaskId): Promise<WorkspaceRefs> {
-    return await this.#refs(await this.#existing(taskId))
+    return await workspaceRefs(await this.#existing(taskId))
   }
 
   /** Copies those of the refs that the other task has. */
@@ -234,38 +221,15 @@ export class Workspaces {
    */
   async diff(
     taskId: TaskId,
-    range: { from: string; to: string; submodule?: string | undefined },
+    range: NamedRange & { submodule?: string | undefined },
     signal?: AbortSignal,
   ): Promise<Readable> {
-    const found = await this.#range(taskId, range)
-    const submodules = (await readPartsOf(found.repository))?.submodules ?? []
-    if (range.submodule === undefined) return diffEach(found, submodules, signal)
-    const path = range.submodule === '.' ? '' : range.submodule.replace(/\/+$/, '')
-    if (path !== '' && !submodules.some((submodule) => submodule.path === path))
-      throw new RclaudeError(
-        'not_found',
-        `task ${taskId} has no submodule ${path}; ${submodules.length === 0 ? 'it has none' : `it has ${submodules.map((submodule) => submodule.path).join(', ')}`}`,
-      )
-    return diffOne(found, path, submodules, signal)
+    return await patchOf(taskId, await this.#existing(taskId), range, signal)
   }
 
-  async diffStat(taskId: TaskId, range: { from: string; to: string }, signal?: AbortSignal): Promise<DiffStat> {
-    const { repository, from, to } = await this.#range(taskId, range)
+  async diffStat(taskId: TaskId, range: NamedRange, signal?: AbortSignal): Promise<DiffStat> {
+    const { repository, from, to } = await resolveRange(taskId, await this.#existing(taskId), range)
     return await diffStat(repository, from, to, signal)
-  }
-
-  async #range(taskId: TaskId, range: { from: string; to: string }) {
-    const repository = await this.#existing(taskId)
-    const resolve = async (name: string) => {
-      const found = await git(['rev-parse', '-q', '--verify', '--end-of-options', `${name}^{tree}`], {
-        repository,
-        answers: [1, 128],
-      })
-      if (found.code !== 0) throw new RclaudeError('not_found', `the workspace of ${taskId} holds no commit ${name}`)
-      return found.stdout.trim().split('\n').at(-1) ?? ''
-    }
-    const [from, to] = await Promise.all([resolve(range.from), resolve(range.to)])
-    return { repository, from, to }
   }
 
   /** Deleting what is gone is no error. */
@@ -286,31 +250,10 @@ export class Workspaces {
     return tasks + caches
   }
 
-  async #refs(repository: string): Promise<WorkspaceRefs> {
-    const held = await readRefs(repository)
-    const found: WorkspaceRefs = {}
-    for (const [name, ref] of Object.entries(REFS)) {
-      const id = held.get(ref)
-      if (id !== undefined) found[name as keyof typeof REFS] = id
-    }
-    return found
-  }
-
-  #isSealed = (repository: string): Promise<boolean> => isThere(join(repository, 'sealed'))
   #exists = (taskId: TaskId): Promise<boolean> => isThere(this.repositoryPath(taskId))
 
   async #existing(taskId: TaskId): Promise<string> {
     if (await this.#exists(taskId)) return this.repositoryPath(taskId)
     throw new RclaudeError('not_found', `task ${taskId} has no workspace`)
   }
-
-  async #meta(repository: string): Promise<Meta> {
-    return Meta.parse(JSON.parse(await readFile(join(repository, 'rclaude.json'), 'utf8')))
-  }
 }
-
-const isThere = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  )

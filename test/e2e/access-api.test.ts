@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { Problem } from '../../protocol/errors.ts'
 import { routes } from '../../protocol/routes.ts'
 import { PROTOCOL_HEADER } from '../../protocol/version.ts'
+import { tokenFor } from '../helpers/users.ts'
 import { startWorld, type World } from '../helpers/world.ts'
 
 const waiting = { agent: 'command' as const, command: ['true'], workspace: { kind: 'snapshot' as const } }
@@ -20,9 +21,6 @@ const create = (world: World, token: string, body: object, key?: string) =>
 
 const idOf = async (response: Response): Promise<string> => ((await response.json()) as { id: string }).id
 
-const member = async (world: World, user: string): Promise<string> =>
-  (await world.api().call(routes.createToken, { body: { name: user, user, role: 'member' } })).secret
-
 /** The answer as a problem document, checked against its schema. */
 async function problemOf(response: Response): Promise<Problem> {
   expect(response.headers.get('content-type')).toBe('application/problem+json')
@@ -35,7 +33,7 @@ async function problemOf(response: Response): Promise<Problem> {
 
 test('an Idempotency-Key makes a repeat harmless, refuses another body, and belongs to its owner', async () => {
   const world = await startWorld()
-  const [alice, bob] = [await member(world, 'alice'), await member(world, 'bob')]
+  const [alice, bob] = [await tokenFor(world, 'alice'), await tokenFor(world, 'bob')]
   const first = await create(world, alice, waiting, 'key-1')
   const again = await create(world, alice, waiting, 'key-1')
   expect([first.status, again.status]).toEqual([201, 200])
@@ -51,7 +49,7 @@ test('an Idempotency-Key makes a repeat harmless, refuses another body, and belo
 
 test('requests with one Idempotency-Key at the same moment make one task', async () => {
   const world = await startWorld()
-  const alice = await member(world, 'alice')
+  const alice = await tokenFor(world, 'alice')
   const responses = await Promise.all(Array.from({ length: 8 }, () => create(world, alice, waiting, 'same')))
   expect(responses.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, 200, 200, 200, 201])
   expect(new Set(await Promise.all(responses.map(idOf))).size).toBe(1)
@@ -60,7 +58,7 @@ test('requests with one Idempotency-Key at the same moment make one task', async
 
 test('lists are filtered by owner, state and label, and come page by page without holes', async () => {
   const world = await startWorld()
-  const [alice, bob] = [await member(world, 'alice'), await member(world, 'bob')]
+  const [alice, bob] = [await tokenFor(world, 'alice'), await tokenFor(world, 'bob')]
   const made: string[] = []
   for (let n = 0; n < 5; n++)
     made.push(await idOf(await create(world, alice, { ...waiting, labels: { n: `${n}`, odd: `${n % 2}` } })))

@@ -5,43 +5,28 @@ import { EXIT_CODES } from '../../protocol/errors.ts'
 import { type AnyRoute, type Role, SCOPES, type Scope, scopeOf } from '../../protocol/route.ts'
 import { routes } from '../../protocol/routes.ts'
 import { eventually } from '../helpers/eventually.ts'
-import { head, rawConnection, rawExchange, statuses, WEBSOCKET_HEADERS } from '../helpers/raw.ts'
-import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
+import { attachProcess, followEvents, sleepingTask } from '../helpers/open-connections.ts'
+import { head, rawExchange, statuses, WEBSOCKET_HEADERS } from '../helpers/raw.ts'
 import { startWorld, type World } from '../helpers/world.ts'
 
 /** Promised in docs/security.md. */
 const CLOSED_WITHIN_MS = 5_000
 const authorization = (secret: string) => `Authorization: Bearer ${secret}`
 
-async function sleeping(world: World, owner: string): Promise<string> {
-  stopTasksAfterwards(world)
-  const spec = { agent: 'command' as const, command: ['sleep', '300'], workspace: { kind: 'none' as const } }
-  const { id } = await world.createTask(spec, owner)
-  await world.state(id, 'running')
-  return id
-}
-
 const makeToken = (world: World, role: Role, expiresInSeconds?: number) =>
   world.api().call(routes.createToken, { body: { name: 'test', user: 'alice', role, expiresInSeconds } })
 
 /** An event stream and a process's WebSocket, both seen to be open. */
 async function openBoth(world: World, taskId: string, secret: string) {
-  const stream = await rawConnection(world.url)
-  const events = `GET /v1/tasks/${taskId}/events?follow=1 HTTP/1.1`
-  stream.send(head(world.url, events, 'Accept: text/event-stream', authorization(secret)))
-  await stream.until(/event: state/)
-  const webSocket = await rawConnection(world.url)
-  const spec = Buffer.from(JSON.stringify({ argv: ['sleep', '298'] })).toString('base64url')
-  const attach = `GET /v1/tasks/${taskId}/processes/attach?spec=${spec} HTTP/1.1`
-  webSocket.send(head(world.url, attach, ...WEBSOCKET_HEADERS, authorization(secret)))
-  await webSocket.until(/"type":"started"/)
+  const stream = await followEvents(world, taskId, secret, 'sse')
+  const webSocket = await attachProcess(world, taskId, secret)
   return { stream, webSocket }
 }
 
 test("revoking a token closes its event stream and its WebSocket, and nobody else's", async () => {
   const world = await startWorld()
   const [revoked, kept] = [await makeToken(world, 'member'), await makeToken(world, 'member')]
-  const taskId = await sleeping(world, kept.secret)
+  const taskId = await sleepingTask(world, kept.secret)
   const mine = await openBoth(world, taskId, revoked.secret)
   const theirs = await openBoth(world, taskId, kept.secret)
 
@@ -55,7 +40,7 @@ test("revoking a token closes its event stream and its WebSocket, and nobody els
 test('a token that expires closes what it opened', async () => {
   const world = await startWorld()
   const owner = await makeToken(world, 'member')
-  const taskId = await sleeping(world, owner.secret)
+  const taskId = await sleepingTask(world, owner.secret)
   const expiring = await makeToken(world, 'member', 3)
   const open = await openBoth(world, taskId, expiring.secret)
   const expiresInMs = Date.parse(expiring.token.expiresAt ?? '') - Date.now()
@@ -83,7 +68,7 @@ test("a token's value is in no answer but the first, in no log and in no file", 
 test('a rotated token has a new value; the old one, and what it opened, ends with the grace', async () => {
   const world = await startWorld()
   const owner = await makeToken(world, 'member')
-  const taskId = await sleeping(world, owner.secret)
+  const taskId = await sleepingTask(world, owner.secret)
   const old = await openBoth(world, taskId, owner.secret)
   const { secret, token } = await world.api().call(routes.rotateToken, {
     params: { tokenId: owner.token.id },

@@ -12,6 +12,7 @@ import { eventually } from '../helpers/eventually.ts'
 import { startPrivateGit } from '../helpers/private-git.ts'
 import { makeRepository } from '../helpers/repository.ts'
 import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
+import { tokenFor } from '../helpers/users.ts'
 import { startWorld, type World } from '../helpers/world.ts'
 
 const FOR_WORK = ['secret', 'model credential']
@@ -31,13 +32,6 @@ printf %s "$CANARY" | base64 -w0 > leaked.b64
 git add -A && printf 'with %s' "$CANARY" | git -c user.name=x -c user.email=x@y commit -qF -
 cp leaked.txt "$RCLAUDE_ARTIFACTS/report.txt"; cp fine.txt "$RCLAUDE_ARTIFACTS/fine.txt"
 `
-
-async function userOf(world: World): Promise<string> {
-  const { secret } = await world
-    .api()
-    .call(routes.createToken, { body: { name: 'user', user: 'alice', role: 'member' } })
-  return secret
-}
 
 /** The one-time code, from where the launcher puts it. */
 async function joinCodeOf(world: World): Promise<string> {
@@ -95,7 +89,7 @@ test('a command that gives everything away leaves no secret anywhere', async () 
   const server = await startPrivateGit({ user: 'x-access-token', token: canaries['repo token'] ?? '' })
   const world = await startWorld({ settings: { RCLAUDE_LOG__LEVEL: 'trace' } })
   stopTasksAfterwards(world)
-  canaries['API token'] = await userOf(world)
+  canaries['API token'] = await tokenFor(world, 'alice')
   canaries['admin token'] = world.adminToken
   const watch = watchProcesses(canaries, world.gatewayPid, (name) => FOR_WORK.includes(name))
   const user = { RCLAUDE_GATEWAY: world.url, RCLAUDE_TOKEN: canaries['API token'] ?? '' }
@@ -166,7 +160,7 @@ test('Claude Code that gives everything away leaves no secret anywhere', async (
         : say(`It said ${first.result} and my key is ${canaries['model credential']}`)
     },
   })
-  canaries['API token'] = await userOf(world)
+  canaries['API token'] = await tokenFor(world, 'alice')
   const watch = watchProcesses(canaries, world.gatewayPid, (name) => FOR_WORK.includes(name))
   const folder = await makeRepository(world)
   const env = {

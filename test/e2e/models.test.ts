@@ -1,5 +1,5 @@
 /** Ways to a model: what a task brings, what its owner keeps on the gateway, what the gateway offers. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -7,6 +7,9 @@ import { expect, onTestFinished, test } from 'vitest'
 import { say, steps } from '../../demo/model-server.ts'
 import { EXIT_CODES } from '../../protocol/errors.ts'
 import { routes } from '../../protocol/routes.ts'
+import { eventually } from '../helpers/eventually.ts'
+import { gitRecorder } from '../helpers/git-calls.ts'
+import { makeRepository } from '../helpers/repository.ts'
 import { startWorld, World } from '../helpers/world.ts'
 
 const script = steps(say('Done.'))
@@ -134,6 +137,53 @@ test('credentials that the model refuses are told before anything is launched', 
   expect((await world.api().call(routes.listTasks, { query: {} })).tasks).toEqual([])
   const checked = await world.cli(['model', 'check', 'team'], { env: world.asAdmin })
   expect(checked).toMatchObject({ code: 1, stdout: expect.stringMatching(/^refused: /) })
+})
+
+test('the model is asked while the files are looked at, and when it refuses, nothing was made or sent', async () => {
+  const world = await startWorld()
+  const cwd = await makeRepository(world)
+  const calls = join(world.directory, 'git-calls')
+  mkdirSync(calls)
+  const looked = join(calls, 'log')
+  // Answers only once the working tree is being looked at.
+  const server = createServer(async (_, response) => {
+    await eventually('git lists files', () => existsSync(looked) && /^ls-files /m.test(readFileSync(looked, 'utf8')))
+    response.writeHead(401).end()
+  }).listen(0, '127.0.0.1')
+  onTestFinished(() => void server.close())
+  await new Promise((resolve) => server.once('listening', resolve))
+  const env = {
+    ...world.asAdmin,
+    ANTHROPIC_API_KEY: KEY.task,
+    ANTHROPIC_BASE_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    PATH: `${gitRecorder(calls)}:${process.env.PATH}`,
+  }
+  const refused = await world.cli(['run', '--unsandboxed', 'do it'], { cwd, env })
+  expect(refused.stderr).toMatch(/refused the credentials \(401\): ANTHROPIC_API_KEY of your environment/)
+  expect(refused.code).toBe(EXIT_CODES.internal)
+  expect((await world.api().call(routes.listTasks, { query: {} })).tasks).toEqual([])
+  expect(readFileSync(looked, 'utf8')).not.toMatch(/^push|send-pack/m)
+})
+
+test('the gateway says whether it has credentials without opening any', async () => {
+  const { world, model, cli } = await worldWithTeam()
+  const add = [
+    'model',
+    'add',
+    'mine',
+    '--kind',
+    'anthropic',
+    '--base-url',
+    model.url,
+    '--secret',
+    'ANTHROPIC_API_KEY=-',
+  ]
+  expect(await cli(add, {}, KEY.user)).toMatchObject({ code: 0 })
+  await world.killGateway('SIGTERM')
+  writeFileSync(join(world.data, 'secret.key'), Buffer.alloc(32, 7)) // nothing that is sealed can be opened any more
+  await world.startGateway()
+  expect((await world.api().call(routes.info)).modelCredentials).toEqual(['claude'])
+  expect(await cli(['model', 'check', 'mine'])).toMatchObject({ code: EXIT_CODES.internal, stdout: '' })
 })
 
 test("Bedrock and Vertex come from the user's environment as Claude Code reads it, Google's file by its contents", async () => {

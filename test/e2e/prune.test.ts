@@ -3,12 +3,13 @@ import { expect, test } from 'vitest'
 import { EXIT_CODES } from '../../protocol/errors.ts'
 import { routes } from '../../protocol/routes.ts'
 import { makeRepository } from '../helpers/repository.ts'
+import { tokenFor } from '../helpers/users.ts'
 import { startWorld, type World } from '../helpers/world.ts'
 
 const quick = { agent: 'command' as const, command: ['true'], workspace: { kind: 'none' as const } }
 
 async function userOf(world: World, user: string) {
-  const { secret } = await world.api().call(routes.createToken, { body: { name: user, user, role: 'member' } })
+  const secret = await tokenFor(world, user)
   const env = { RCLAUDE_GATEWAY: world.url, RCLAUDE_TOKEN: secret }
   const made = async () => {
     const { id } = await world.api(secret).call(routes.createTask, { body: quick })

@@ -1,58 +1,29 @@
 /** A task that is shared: who sees it, what they may, and that it ends with the share. Who may do what on every route: access.test.ts. */
 import { expect, test } from 'vitest'
 import { RclaudeError } from '../../protocol/errors.ts'
-import type { Role } from '../../protocol/route.ts'
 import { routes } from '../../protocol/routes.ts'
-import { head, type RawConnection, rawConnection, WEBSOCKET_HEADERS } from '../helpers/raw.ts'
-import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
+import { attachProcess, followEvents, sleepingTask } from '../helpers/open-connections.ts'
 import { uploadFiles } from '../helpers/upload.ts'
-import { git, startWorld, type World } from '../helpers/world.ts'
+import { tokenFor } from '../helpers/users.ts'
+import { git, startWorld } from '../helpers/world.ts'
 
 /** Promised in docs/access.md. */
 const CLOSED_WITHIN_MS = 5_000
 
-const tokenFor = async (world: World, user: string, role: Role = 'member'): Promise<string> =>
-  (await world.api().call(routes.createToken, { body: { name: user, user, role } })).secret
-
-async function sleeping(world: World, owner: string): Promise<string> {
-  stopTasksAfterwards(world)
-  const spec = { agent: 'command' as const, command: ['sleep', '300'], workspace: { kind: 'none' as const } }
-  const { id } = await world.createTask(spec, owner)
-  await world.state(id, 'running')
-  return id
-}
-
-async function follow(world: World, taskId: string, secret: string): Promise<RawConnection> {
-  const stream = await rawConnection(world.url)
-  const authorization = `Authorization: Bearer ${secret}`
-  stream.send(head(world.url, `GET /v1/tasks/${taskId}/events?follow=1 HTTP/1.1`, authorization))
-  await stream.until(/"state"/)
-  return stream
-}
-
-async function attach(world: World, taskId: string, secret: string): Promise<RawConnection> {
-  const webSocket = await rawConnection(world.url)
-  const spec = Buffer.from(JSON.stringify({ argv: ['sleep', '298'] })).toString('base64url')
-  const line = `GET /v1/tasks/${taskId}/processes/attach?spec=${spec} HTTP/1.1`
-  webSocket.send(head(world.url, line, ...WEBSOCKET_HEADERS, `Authorization: Bearer ${secret}`))
-  await webSocket.until(/"type":"started"/)
-  return webSocket
-}
-
 test('taking a share back closes what it opened within 5 s, and nothing else', async () => {
   const world = await startWorld()
   const [alice, bob, carol] = await Promise.all(['alice', 'bob', 'carol'].map((user) => tokenFor(world, user)))
-  const [taskId, other] = [await sleeping(world, alice ?? ''), await sleeping(world, alice ?? '')]
+  const [taskId, other] = [await sleepingTask(world, alice ?? ''), await sleepingTask(world, alice ?? '')]
   const owner = world.api(alice)
   for (const user of ['bob', 'carol'])
     for (const id of [taskId, other])
       await owner.call(routes.share, { params: { taskId: id, user }, body: { access: 'write' } })
-  const bobs = [await follow(world, taskId, bob ?? ''), await attach(world, taskId, bob ?? '')]
+  const bobs = [await followEvents(world, taskId, bob ?? ''), await attachProcess(world, taskId, bob ?? '')]
   const kept = [
-    await follow(world, other, bob ?? ''),
-    await follow(world, taskId, carol ?? ''),
-    await attach(world, taskId, carol ?? ''),
-    await follow(world, taskId, alice ?? ''),
+    await followEvents(world, other, bob ?? ''),
+    await followEvents(world, taskId, carol ?? ''),
+    await attachProcess(world, taskId, carol ?? ''),
+    await followEvents(world, taskId, alice ?? ''),
   ]
   await owner.call(routes.unshare, { params: { taskId, user: 'bob' } })
   for (const connection of bobs) await connection.closed(CLOSED_WITHIN_MS)
@@ -73,7 +44,7 @@ test('share, unshare, show and ps --shared tell of it, and names of tasks reach 
   const world = await startWorld()
   const [alice, bob] = [await tokenFor(world, 'alice'), await tokenFor(world, 'bob')]
   const as = (token: string) => ({ env: { RCLAUDE_GATEWAY: world.url, RCLAUDE_TOKEN: token } })
-  const taskId = await sleeping(world, alice)
+  const taskId = await sleepingTask(world, alice)
   const prefix = taskId.slice(5, 12)
   expect((await world.cli(['show', prefix], as(bob))).stderr).toContain('no task begins with')
   expect((await world.cli(['share', '@last', 'bob'], as(alice))).stdout).toBe(`bob may see ${taskId}\n`)

@@ -10,6 +10,7 @@ import { eventually } from '../helpers/eventually.ts'
 import { head, type RawConnection, rawConnection, rawExchange, statuses, WEBSOCKET_HEADERS } from '../helpers/raw.ts'
 import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
 import { uploadFiles } from '../helpers/upload.ts'
+import { tokenFor } from '../helpers/users.ts'
 import { startWorld, type World } from '../helpers/world.ts'
 
 interface Scene {
@@ -28,8 +29,7 @@ interface Scene {
 async function startScene(settings: Record<string, string> = {}): Promise<Scene> {
   const world = await startWorld({ settings })
   stopTasksAfterwards(world)
-  const token = (await world.api().call(routes.createToken, { body: { name: 'a', user: 'alice', role: 'member' } }))
-    .secret
+  const token = await tokenFor(world, 'alice')
   const command = ['sleep', '300']
   const { id } = await world.createTask({ agent: 'command', command, workspace: { kind: 'snapshot' } }, token)
   await uploadFiles(world, id, { 'hello.txt': 'hello\n' })

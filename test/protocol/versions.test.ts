@@ -1,7 +1,7 @@
 /** Neighbouring releases understand one another, and others are told which side to upgrade. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { EventBody, readAgentEvent, readTaskEvent } from '../../protocol/event.ts'
+import { EventBody, NO_USAGE, readAgentEvent, readTaskEvent } from '../../protocol/event.ts'
 import { protocolHeader, protocolMismatch } from '../../protocol/version.ts'
 
 const own = { oldest: 2, newest: 3 }
@@ -44,6 +44,29 @@ test('an event of a kind that is not known is carried along untouched', () => {
       expect(readAgentEvent(event)).toMatchObject({ agentSeq: 7, type: 'raw', line: event })
     }),
   )
+})
+
+test('an unknown word in a known event of an agent makes it raw, and the end of a turn is told in known ones', () => {
+  const step = { ...envelope, type: 'step', step: 'rehearsal', status: 'started' }
+  expect(readAgentEvent(step)).toMatchObject({ agentSeq: 7, type: 'raw', line: step })
+  const result = { outcome: 'postponed', reason: 'full_moon', message: 'The moon is full', check: { verdict: 'flaky' } }
+  const counts = { usage: NO_USAGE, durationMs: 5, filesChanged: 0 }
+  const ended = (changes: object) =>
+    readAgentEvent({ ...envelope, type: 'turn_ended', result: { ...result, ...counts, ...changes } })
+  expect(ended({})).toMatchObject({
+    type: 'turn_ended',
+    result: {
+      outcome: 'failed',
+      reason: 'internal',
+      check: { verdict: 'failed' },
+      message: 'The moon is full (in words of a newer agent: postponed, full_moon, flaky)',
+    },
+  })
+  expect(ended({ outcome: 'succeeded', check: { verdict: 'passed' } })).toMatchObject({
+    result: { outcome: 'succeeded', reason: 'internal', check: { verdict: 'passed' } },
+  })
+  expect(ended({ outcome: 'no word\u001b' })).toBeUndefined()
+  expect(ended({ filesChanged: -1 })).toBeUndefined()
 })
 
 test('more fields in a known event do no harm, and a wrong one of an agent is refused', () => {

@@ -15,10 +15,9 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { openGitBridge } from '../../../agent/workspace/git-bridge.ts'
 import { Workspace, type WorkspaceOptions } from '../../../agent/workspace/workspace.ts'
-import { pushSnapshot } from '../../../cli/workspace/push.ts'
-import { takeSnapshot } from '../../../cli/workspace/snapshot.ts'
 import { REFS, type RunWorkspace } from '../../../protocol/run.ts'
 import { type GitGateway, gitIn, repository, startGitGateway, temporary } from '../../gateway/workspaces/git-gateway.ts'
+import { sendSnapshot } from '../../helpers/sent-snapshot.ts'
 
 const message = 'Fix the bug\nand more'
 
@@ -32,16 +31,12 @@ async function prepared(options: Partial<WorkspaceOptions> = {}, fill?: (path: s
   user.git('commit', '-q', '-m', 'first')
   user.git('commit', '-q', '--allow-empty', '-m', 'second')
   writeFileSync(join(user.path, 'dirty.txt'), 'dirty\n')
-  const gateway = await startGitGateway()
-  await using snapshot = await takeSnapshot(user.path, { depth })
-  const task = await gateway.newTask()
-  await pushSnapshot(snapshot, task)
-  await gateway.workspaces.seal(task.id)
+  const { gateway, task, commit } = await sendSnapshot(user.path, depth)
   const spec = {
     kind: 'git',
     objectFormat: 'sha1',
-    snapshot: snapshot.commit,
-    checkout: snapshot.commit,
+    snapshot: commit,
+    checkout: commit,
     session: false,
   } as const
   const { workspace, work, state } = await agentFor(gateway, task.id, spec, options)

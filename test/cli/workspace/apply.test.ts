@@ -14,10 +14,9 @@ import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { applyTask } from '../../../cli/workspace/apply.ts'
 import { pullTask } from '../../../cli/workspace/pull.ts'
-import { pushSnapshot } from '../../../cli/workspace/push.ts'
-import { takeSnapshot } from '../../../cli/workspace/snapshot.ts'
 import { REFS } from '../../../protocol/run.ts'
-import { gitIn, repository, startGitGateway, temporary } from '../../gateway/workspaces/git-gateway.ts'
+import { gitIn, repository, temporary } from '../../gateway/workspaces/git-gateway.ts'
+import { sendSnapshot } from '../../helpers/sent-snapshot.ts'
 
 const lines = (...changed: [number, string][]) => {
   const text = Array.from({ length: 12 }, (_, index) => `line ${index + 1}`)
@@ -33,11 +32,7 @@ const read = (root: string, name: string) => readFileSync(join(root, name), 'utf
 
 /** A user's folder, sent; then `change` is what the agent did to it. */
 async function taskOn(path: string, change: (work: string, git: (...args: string[]) => string) => void, depth = 50) {
-  const gateway = await startGitGateway()
-  await using snapshot = await takeSnapshot(path, { depth })
-  const task = await gateway.newTask({ objectFormat: snapshot.objectFormat })
-  await pushSnapshot(snapshot, task)
-  await gateway.workspaces.seal(task.id)
+  const { task } = await sendSnapshot(path, depth)
   const work = join(temporary('work'), 'w')
   execFileSync('git', ['clone', '-q', '-b', 'snapshot', task.repository, work], { stdio: 'pipe' })
   const git = gitIn(work)

@@ -8,6 +8,7 @@ import { pushSnapshot } from '../../../cli/workspace/push.ts'
 import { takeSnapshot } from '../../../cli/workspace/snapshot.ts'
 import { repository, startGitGateway, temporary } from '../../gateway/workspaces/git-gateway.ts'
 import { whyNoLfs } from '../../helpers/git-lfs.ts'
+import { sendSnapshot } from '../../helpers/sent-snapshot.ts'
 import { prepareAgent } from '../../helpers/workspace-agent.ts'
 
 const random = (bytes: number) => Buffer.from(Array.from({ length: bytes }, () => Math.floor(Math.random() * 256)))
@@ -27,12 +28,8 @@ function project() {
 }
 
 async function send(path: string) {
-  const gateway = await startGitGateway()
-  await using snapshot = await takeSnapshot(path)
-  const task = await gateway.newTask()
-  await pushSnapshot(snapshot, task)
-  await gateway.workspaces.seal(task.id)
-  return { task, dirty: snapshot.dirty, warnings: snapshot.warnings, agent: await prepareAgent(gateway, task.id) }
+  const { gateway, task, dirty, warnings } = await sendSnapshot(path)
+  return { task, dirty, warnings, agent: await prepareAgent(gateway, task.id) }
 }
 
 if (whyNoLfs !== undefined) process.stderr.write(`git-lfs: ${whyNoLfs}\n`)

@@ -9,6 +9,7 @@ import { takeSnapshot } from '../../../cli/workspace/snapshot.ts'
 import type { TaskId } from '../../../protocol/ids.ts'
 import { REFS } from '../../../protocol/run.ts'
 import { type GitGateway, gitIn, repository, startGitGateway, temporary } from '../../gateway/workspaces/git-gateway.ts'
+import { sendSnapshot } from '../../helpers/sent-snapshot.ts'
 import { prepareAgent } from '../../helpers/workspace-agent.ts'
 
 const read = (...path: string[]) => readFileSync(join(...path), 'utf8')
@@ -50,12 +51,8 @@ async function agentFor(gateway: GitGateway, taskId: TaskId, checkout?: string) 
 }
 
 async function send(path: string, depth = 50) {
-  const gateway = await startGitGateway()
-  await using snapshot = await takeSnapshot(path, { depth })
-  const task = await gateway.newTask({ objectFormat: snapshot.objectFormat })
-  await pushSnapshot(snapshot, task)
-  await gateway.workspaces.seal(task.id)
-  return { gateway, task, dirty: snapshot.dirty, warnings: snapshot.warnings, agent: await agentFor(gateway, task.id) }
+  const { gateway, task, dirty, warnings } = await sendSnapshot(path, depth)
+  return { gateway, task, dirty, warnings, agent: await agentFor(gateway, task.id) }
 }
 
 describe('submodules', () => {

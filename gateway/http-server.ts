@@ -1,0 +1,73 @@
+/** The server that clients and agents reach: what it bounds and refuses before a request is anybody's. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { getRequestListener } from '@hono/node-server'
+import { isLoopback } from '../host/loopback.ts'
+import type { GatewayConfig } from '../protocol/config.ts'
+import { newRequestId } from '../protocol/ids.ts'
+import { createApp } from './http/app.ts'
+import type { Deps } from './http/context.ts'
+import { type GuardOptions, guard } from './http/guard.ts'
+import { problemHeaders, toRclaudeError } from './http/problem.ts'
+import { onUpgrade } from './http/upgrade.ts'
+
+/** Of each direction of a client's connection: one message of a tunnel, where Node 20's 16 KiB would cut it in four writes. */
+const SOCKET_BUFFER_BYTES = 64 * 1024
+
+export function createHttpServer(deps: Deps): Server {
+  const { limits } = deps.config
+  const guarded = guardOptions(deps.config)
+  const app = createApp(deps)
+  const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false })
+  const server = createServer({
+    headersTimeout: limits.handshakeTimeout * 1000,
+    requestTimeout: 0, // uploads take their time; the header has its own deadline
+    maxHeaderSize: limits.headersBytes,
+    connectionsCheckingInterval: 1_000,
+    highWaterMark: SOCKET_BUFFER_BYTES,
+  })
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    try {
+      guard(request, guarded)
+    } catch (refused) {
+      const requestId = newRequestId()
+      const error = toRclaudeError(refused, deps.log, requestId)
+      response.writeHead(error.status, { ...problemHeaders(error, requestId), connection: 'close' })
+      response.end(JSON.stringify(error.toProblem(requestId)))
+      return
+    }
+    void listener(request, response)
+  }
+  server.on('request', answer)
+  // Without a listener Node says 100 by itself, before anybody has looked at the token. `app.ts` says it after that.
+  server.on('checkContinue', answer)
+  server.on('upgrade', onUpgrade(deps, guarded))
+  limitHandshakes(server, limits.handshakes)
+  return server
+}
+
+/**
+ * Connections that have not sent a whole request header yet. When there is one too many, the one that has waited longest
+ * goes: whoever knows what to ask gets in, however many only hold the door.
+ */
+function limitHandshakes(server: Server, limit: number): void {
+  const waiting = new Set<Socket>()
+  server.on('connection', (socket) => {
+    waiting.add(socket)
+    socket.once('close', () => waiting.delete(socket))
+    const [oldest] = waiting
+    if (waiting.size > limit) oldest?.destroy()
+  })
+  for (const event of ['request', 'checkContinue', 'upgrade'] as const)
+    server.prependListener(event, (request: IncomingMessage) => waiting.delete(request.socket))
+}
+
+function guardOptions(config: GatewayConfig): GuardOptions {
+  const urls = [config.publicUrl, config.agentUrl].flatMap((url) => (url === undefined ? [] : [new URL(url).hostname]))
+  const own = isLoopback(config.listen.host) ? ['localhost', '127.0.0.1', '[::1]'] : []
+  const hosts = [config.listen.host, ...own, ...urls, ...config.listen.hosts]
+  return {
+    hosts: new Set(hosts.map((host) => host.toLowerCase())),
+    origins: new Set(config.listen.origins.map((origin) => origin.toLowerCase())),
+  }
+}

@@ -40,6 +40,11 @@ export const COMMANDS: Record<string, Entry> = {
     hidden: true,
     load: () => import('./commands/ssh-proxy.ts'),
   },
+  'git-remote': {
+    summary: 'the workspace of a task as a git remote; git calls it',
+    hidden: true,
+    load: () => import('./commands/git-remote.ts'),
+  },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },

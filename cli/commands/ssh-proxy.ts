@@ -4,13 +4,10 @@
  */
 import { Writable } from 'node:stream'
 import type { Command } from 'commander'
-import { RclaudeError } from '../../protocol/errors.ts'
 import { ProcessId } from '../../protocol/ids.ts'
 import type { Gateway } from '../api.ts'
-import { startAttach } from '../attach/attach.ts'
-import { attachPath } from '../attach/path.ts'
+import { carry } from '../carry.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
-import { agentFor } from '../network.ts'
 import { oneLine } from '../neutralise.ts'
 import { taskNameOf } from '../ssh/host.ts'
 import { openSsh } from '../ssh/open.ts'
@@ -76,29 +73,6 @@ async function open(
       `rclaude: ${taskId} takes ${session.user} only: ssh ${session.user}@${host}, or rclaude ssh-config --write once more`,
     )
   return session.processId
-}
-
-interface Carried {
-  taskId: string
-  processId: ProcessId
-  stderr: Writable
-  signal: AbortSignal
-}
-
-async function carry(world: World, gateway: Gateway, { taskId, processId, stderr, signal }: Carried) {
-  const base = `${gateway.url.replace(/^http/, 'ws')}/v1/tasks/${taskId}`
-  const agent = await agentFor(world, gateway.url)
-  return startAttach({
-    connect: (point) => ({ url: base + attachPath(point), headers: gateway.client.headers, agent }),
-    processId,
-    stdin: world.stdin,
-    stdout: world.stdout,
-    stderr,
-    signal,
-    onGap: ({ from, to }) => {
-      throw new RclaudeError('internal', `bytes ${from} to ${to} of the connection are lost`)
-    },
-  })
 }
 
 function keepWords() {

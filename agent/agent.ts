@@ -16,6 +16,7 @@ import { ProcessService } from './processes/service.ts'
 import { directoriesOf } from './run/environment.ts'
 import { Runner } from './run/runner.ts'
 import type { StopCause } from './run/stop.ts'
+import { SshServer } from './ssh/server.ts'
 import { Uplink } from './uplink.ts'
 import { wayTo } from './way.ts'
 import { createTurnWorkspace } from './workspace/turn-workspace.ts'
@@ -93,11 +94,19 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     events: () => log.lastSeq,
     started: () => processes.list().map((one) => one.use()),
   })
+  const ssh = new SshServer({
+    directory: join(directories.state, 'ssh'),
+    workspace: directories.work,
+    environment: () => runner.environment,
+    user,
+    processes,
+  })
   const server = createAgentServer({
     runner,
     log,
     processes,
     health,
+    ssh,
     workspace: directories.work,
     user,
     shutdown: () => void end(),

@@ -12,6 +12,8 @@ import type { World } from './world.ts'
 
 interface Entry {
   summary: string
+  /** Called by programs, not by people. */
+  hidden?: true
   load(): Promise<{ define: Define }>
 }
 
@@ -28,6 +30,21 @@ export const COMMANDS: Record<string, Entry> = {
   attach: { summary: 'watch a task, or take up a process in it', load: () => import('./commands/attach.ts') },
   exec: { summary: 'run a process inside a running task', load: () => import('./commands/exec.ts') },
   top: { summary: 'show what the machines of running tasks are busy with', load: () => import('./commands/top.ts') },
+  ssh: { summary: 'log in to a running task with ssh', load: () => import('./commands/ssh.ts') },
+  'ssh-config': {
+    summary: 'let ssh, scp, sftp, rsync and editors reach tasks',
+    load: () => import('./commands/ssh-config.ts'),
+  },
+  'ssh-proxy': {
+    summary: 'carry one SSH connection; ssh calls it',
+    hidden: true,
+    load: () => import('./commands/ssh-proxy.ts'),
+  },
+  'git-remote': {
+    summary: 'the workspace of a task as a git remote; git calls it',
+    hidden: true,
+    load: () => import('./commands/git-remote.ts'),
+  },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },
@@ -81,12 +98,12 @@ export async function buildProgram(world: World, which: string | undefined): Pro
       .addHelpText('after', '\nMore: rclaude help COMMAND, rclaude help exit-codes'),
     world,
   )
-  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+  for (const [name, { summary, hidden, load }] of Object.entries(COMMANDS)) {
     const isNeeded = which === 'all' || which === name
     const command = isNeeded
       ? (await load()).define(world, () => buildProgram(world, 'all'))
       : new Command(name).summary(summary)
-    program.addCommand(configure(command, world))
+    program.addCommand(configure(command, world), { hidden: hidden === true })
   }
   program.addCommand(configure(helpCommand(program, world), world))
   return program

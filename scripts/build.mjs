@@ -1,10 +1,10 @@
 /**
- * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude), gateway.js, agent.js, and with
+ * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude) and git's way to call it, gateway.js, agent.js, and with
  * --demo the demo, with --soak the soak runs in dist/soak/, with --bench the tunnel's bench and its workers in
  * dist/bench/. The CLI is split so that a command loads when it is called; gateway and agent are one file each, so that an
  * agent can be copied into a container as it is.
  */
-import { chmod, readFile, rm } from 'node:fs/promises'
+import { chmod, copyFile, readFile, rm } from 'node:fs/promises'
 import { build } from 'esbuild'
 
 const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
@@ -35,6 +35,7 @@ await build({
   chunkNames: 'chunks/[name]-[hash]',
   banner: require,
 })
+await copyFile('cli/git-remote-rclaude.js', 'dist/git-remote-rclaude.js')
 await build({ ...tunnelled, entryPoints: { gateway: 'gateway/main.ts' }, banner: require })
 await build({ ...tunnelled, entryPoints: { agent: 'agent/main.ts' }, banner: require })
 if (process.argv.includes('--demo')) await build({ ...shared, entryPoints: { demo: 'demo/main.ts' }, banner: require })
@@ -57,4 +58,4 @@ if (process.argv.includes('--bench')) {
     },
   })
 }
-for (const name of ['rclaude', 'gateway', 'agent']) await chmod(`dist/${name}.js`, 0o755)
+for (const name of ['rclaude', 'git-remote-rclaude', 'gateway', 'agent']) await chmod(`dist/${name}.js`, 0o755)

@@ -14,12 +14,14 @@ import type { HealthMonitor } from '../health/health.ts'
 import type { WorkUser } from '../processes/child.ts'
 import type { ProcessService } from '../processes/service.ts'
 import type { Runner } from '../run/runner.ts'
+import type { SshServer } from '../ssh/server.ts'
 import { attachUpgrade } from './attach.ts'
 import { execRoutes } from './exec.ts'
 import { fileRoutes } from './files.ts'
 import { onProblem, parse, parseBody } from './problem.ts'
 import { processRoutes } from './processes.ts'
 import { type AgentEnv, stream } from './send.ts'
+import { sshRoutes } from './ssh.ts'
 
 const HEADER_DEADLINE_MS = 10_000
 
@@ -28,6 +30,7 @@ export interface AgentAppOptions {
   log: EventLog
   processes: ProcessService
   health: Pick<HealthMonitor, 'look'>
+  ssh: Pick<SshServer, 'open' | 'user'>
   /** Root of the workspace. */
   workspace: string
   user: WorkUser | undefined
@@ -41,6 +44,7 @@ export function createAgentServer(options: AgentAppOptions): Server {
   app.onError(onProblem({ onFault: options.onFault }))
   app.route('/', runRoutes(options))
   app.route('/processes', processRoutes(options.processes))
+  app.route('/ssh', sshRoutes(options.ssh))
   app.route('/exec', execRoutes(options.processes))
   app.route('/files', fileRoutes({ root: options.workspace, owner: options.user }))
   const server = createServer(

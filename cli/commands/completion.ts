@@ -40,7 +40,7 @@ function* walk(command: Command, path: string): Generator<Words> {
   yield {
     path,
     summary: command.summary(),
-    children: command.commands.map((child) => child.name()),
+    children: shown(command).map((child) => child.name()),
     options: options.map((option) => ({
       long: option.long ?? '',
       summary: option.description,
@@ -50,8 +50,11 @@ function* walk(command: Command, path: string): Generator<Words> {
     takesTask: takes('task'),
     takesContext: takes('context'),
   }
-  for (const child of command.commands) yield* walk(child, `${path} ${child.name()}`.trim())
+  for (const child of shown(command)) yield* walk(child, `${path} ${child.name()}`.trim())
 }
+
+/** Without those that programs call. */
+const shown = (command: Command): readonly Command[] => command.createHelp().visibleCommands(command)
 
 const TASKS = 'RCLAUDE_NO_START=1 rclaude ps -aq --limit 50 2>/dev/null'
 

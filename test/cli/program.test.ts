@@ -8,6 +8,8 @@ import { temporaryDirectory } from '../helpers/temporary.ts'
 import { bundleCli, type CliOptions, runCli, TEST_VERSION } from './support/bundle.ts'
 
 const bundle = await bundleCli()
+/** Those that people call. */
+const shown = Object.keys(COMMANDS).filter((name) => COMMANDS[name]?.hidden !== true)
 const rclaude = (args: string[], options?: CliOptions) => runCli(bundle, temporaryDirectory(), args, options)
 
 test('--version prints the version, and works where no command module exists', async () => {
@@ -71,7 +73,7 @@ test('the CLI has no native module, no gateway and no agent in it', () => {
 test('help lists every command, and each has help of its own', async () => {
   const { code, stdout } = await rclaude(['--help'])
   expect(code).toBe(0)
-  for (const name of Object.keys(COMMANDS)) expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'))
+  for (const name of shown) expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'))
   for (const name of ['run', 'gateway', 'exec']) {
     const own = await rclaude([name, '--help'])
     expect({ name, code: own.code, stderr: own.stderr }).toEqual({ name, code: 0, stderr: '' })
@@ -130,7 +132,7 @@ test.each(['bash', 'zsh', 'fish'])(
   async (shell) => {
     const { code, stdout } = await rclaude(['completion', shell])
     expect(code).toBe(0)
-    for (const name of Object.keys(COMMANDS)) expect(stdout).toContain(name)
+    for (const name of shown) expect(stdout).toContain(name)
     for (const option of ['permission-mode', 'max-turns', 'bypassPermissions', 'token-file'])
       expect(stdout).toContain(option)
     const program = { bash: '/bin/bash', zsh: '/usr/bin/zsh', fish: '/usr/bin/fish' }[shell] ?? ''

@@ -63,6 +63,8 @@ const samples: Record<RouteName, Sample> = {
   gitUploadPack: { body: '0000', type: 'application/x-git-upload-pack-request', allowed: 200 },
   gitReceivePack: { body: '0000', type: 'application/x-git-receive-pack-request', allowed: 409 },
   listProcesses: { allowed: 200 },
+  sshUser: { allowed: 200 },
+  openSsh: { ...json({ publicKey: 'no key' }), allowed: 400 },
   startProcess: { ...json(quick), allowed: 201 },
   exec: { ...json(quick), allowed: 200 },
   attachNew: { query: `spec=${Buffer.from(JSON.stringify(quick)).toString('base64url')}`, allowed: 101 },

@@ -23,16 +23,33 @@ export async function listProcesses({ client }: Gateway, taskId: TaskId): Promis
 
 /** @throws {RclaudeError} `invalid`, naming the candidates when there are several */
 export async function findProcess(gateway: Gateway, name: string): Promise<NamedProcess> {
-  const [taskName = '', processName = ''] = name.split('/')
-  if (!/^(proc_)?[a-z0-9]{1,12}$/.test(processName))
+  const [found] = await findProcesses(gateway, [name])
+  return found as NamedProcess
+}
+
+/** In the order of `names`; each task is asked once, however many of its processes are named. */
+export async function findProcesses(gateway: Gateway, names: readonly string[]): Promise<NamedProcess[]> {
+  const wanted = names.map((name) => split(name))
+  const tasks = new Map<string, { taskId: TaskId; processes: ProcessInfo[] }>()
+  for (const { task } of wanted) {
+    if (tasks.has(task)) continue
+    const taskId = await findTask(gateway.client, task)
+    tasks.set(task, { taskId, processes: await listProcesses(gateway, taskId) })
+  }
+  return wanted.map(({ task, prefix }) => {
+    const { taskId, processes } = tasks.get(task) as { taskId: TaskId; processes: ProcessInfo[] }
+    return { taskId, process: onlyOne(taskId, prefix, processes) }
+  })
+}
+
+function split(name: string): { task: string; prefix: string } {
+  const [task = '', process = '', ...more] = name.split('/')
+  if (task === '' || !/^(proc_)?[a-z0-9]{1,12}$/.test(process) || more.length > 0)
     throw new RclaudeError(
       'invalid',
-      `"${name}" names no process: give TASK/PROCESS; rclaude processes ${taskName || 'TASK'} lists them`,
+      `"${name}" names no process: give TASK/PROCESS; rclaude processes ${task || 'TASK'} lists them`,
     )
-  const taskId = await findTask(gateway.client, taskName)
-  const processes = await listProcesses(gateway, taskId)
-  const prefix = processName.startsWith('proc_') ? processName : `proc_${processName}`
-  return { taskId, process: onlyOne(taskId, prefix, processes) }
+  return { task, prefix: process.startsWith('proc_') ? process : `proc_${process}` }
 }
 
 function onlyOne(taskId: TaskId, prefix: string, processes: readonly ProcessInfo[]): ProcessInfo {

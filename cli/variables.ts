@@ -25,12 +25,12 @@ export async function readEnvFiles(files: readonly string[], env: NodeJS.Process
   const found: Record<string, string> = {}
   for (const file of files) {
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      throw new RclaudeError('invalid', `--env-file: cannot read ${file} (${error.code})`)
+      throw new RclaudeError('invalid', `--env-from: cannot read ${file} (${error.code})`)
     })
     const lines = text.split(/\r?\n/).map((line) => line.trimStart())
     for (const [at, line] of lines.entries()) {
       if (line === '' || line.startsWith('#')) continue
-      const [name, value] = split(line, `--env-file ${file}, line ${at + 1},`)
+      const [name, value] = split(line, `--env-from ${file}, line ${at + 1},`)
       const known = value ?? env[name]
       if (known !== undefined) found[name] = known // as docker does: what is not set here is left out
     }

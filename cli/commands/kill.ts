@@ -5,9 +5,12 @@ import { ProcessInfo, SignalName } from '../../protocol/process.ts'
 import { routes } from '../../protocol/routes.ts'
 import type { Gateway } from '../api.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
-import { findProcess, type NamedProcess } from '../process-name.ts'
+import { findProcesses, type NamedProcess } from '../process-name.ts'
 import { endedBy } from '../process-session.ts'
 import type { World } from '../world.ts'
+
+/** Requests at once: each may take as long as its process holds out. */
+const AT_ONCE = 128
 
 interface KillOptions {
   signal?: string
@@ -28,9 +31,9 @@ async function kill(invocation: Invocation, names: string[], options: KillOption
   const { out } = invocation
   const signal = options.signal === undefined ? undefined : signalOf(options.signal)
   const gateway = await invocation.connect()
-  const found = await Promise.all(names.map((name) => findProcess(gateway, name)))
-  const ended = await Promise.all(
-    found.map((one) => (signal === undefined ? stop(gateway, one) : send(gateway, one, signal))),
+  const found = await findProcesses(gateway, names)
+  const ended = await eachOf(found, AT_ONCE, (one) =>
+    signal === undefined ? stop(gateway, one) : send(gateway, one, signal),
   )
   if (out.json) return void (await out.data({ processes: ended }))
   for (const { id, exit } of ended) {
@@ -59,4 +62,15 @@ function signalOf(text: string): string {
   const name = SignalName.safeParse(upper.startsWith('SIG') ? upper : `SIG${upper}`)
   if (name.success) return name.data
   throw new RclaudeError('invalid', `--signal ${text}: expected a name like TERM or SIGHUP`)
+}
+
+/** Results in the order of `items`. */
+async function eachOf<T, R>(items: readonly T[], atOnce: number, work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  const rest = items.entries()
+  const worker = async () => {
+    for (const [at, item] of rest) results[at] = await work(item)
+  }
+  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker))
+  return results
 }

@@ -5,7 +5,7 @@ import { refuseMangled } from '../../cli/utf8.ts'
 import { temporaryDirectory } from '../helpers/temporary.ts'
 
 test('a word that lost bytes on its way to us is refused, one that was typed so is not', async () => {
-  const directory = await temporaryDirectory()
+  const directory = temporaryDirectory()
   const [good, bad] = [join(directory, 'good'), join(directory, 'bad')]
   await writeFile(good, 'exec\0\ufffd\0')
   await writeFile(bad, Buffer.from([0x65, 0, 0xff, 0]))

@@ -60,7 +60,8 @@ export async function processSession(
     return exitCodeOfProcess(exit, constants.signals)
   } catch (error) {
     if (!leaving.signal.aborted) throw error
-    out.note(`rclaude: left; the process may still run: rclaude attach ${options.taskId}/${attached.processId}`)
+    const name = `${options.taskId}/${attached.processId}`
+    out.note(`rclaude: left; the process may still run: rclaude attach ${name}, or rclaude kill ${name}`)
     return 128 + constants.signals[last]
   } finally {
     for (const name of FORWARDED) process.off(name, forward)

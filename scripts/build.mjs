@@ -5,9 +5,20 @@
  * agent can be copied into a container as it is.
  */
 import { chmod, readFile, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { build } from 'esbuild'
 
 const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
+// Zod brings its messages in sixty languages, of which we speak one: half of what the CLI reads when it starts.
+const englishOnly = {
+  name: 'english-only',
+  setup(bundle) {
+    bundle.onLoad({ filter: /zod[\\/]v4[\\/]locales[\\/]index\.js$/ }, ({ path }) => ({
+      contents: "export { default as en } from './en.js'",
+      resolveDir: dirname(path),
+    }))
+  },
+}
 const shared = {
   outdir: 'dist',
   bundle: true,
@@ -21,6 +32,7 @@ const shared = {
   define: { __RCLAUDE_VERSION__: JSON.stringify(version) },
   legalComments: 'external',
   logLevel: 'warning',
+  plugins: [englishOnly],
 }
 // What `ws` would take from a native package if it were there: masking, in words instead of bytes.
 const tunnelled = { ...shared, alias: { bufferutil: './tunnel/mask.ts' } }
@@ -32,6 +44,7 @@ await build({
   ...shared,
   entryPoints: { rclaude: 'cli/main.ts' },
   splitting: true,
+  minifyWhitespace: true, // it is read anew with every command
   chunkNames: 'chunks/[name]-[hash]',
   banner: require,
 })

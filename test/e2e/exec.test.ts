@@ -177,3 +177,34 @@ test('arguments that are no UTF-8 are refused, and nothing is run', async () => 
   const { status, stderr } = spawnSync('sh', ['-c', script], { env: { ...world.userEnvironment(), ...world.asAdmin } })
   expect([status, String(stderr)]).toEqual([2, expect.stringContaining('is not valid UTF-8')])
 })
+
+test('Ctrl-C, TERM and HUP reach the process, which decides; the third leaves it alone', async () => {
+  const script =
+    'trap "echo int" INT; trap "echo term" TERM; trap "echo hup; exit 6" HUP; echo up; while :; do sleep 0.02; done'
+  const { process: client, result } = world.startCli(['exec', taskId, '--', 'sh', '-c', script], { env: world.asAdmin })
+  let seen = ''
+  client.stdout?.on('data', (chunk: Buffer) => {
+    seen += chunk
+  })
+  await eventually('it runs', () => seen.endsWith('up\n'))
+  client.kill('SIGINT')
+  await eventually('it heard the interrupt', () => seen.endsWith('int\n'))
+  client.kill('SIGHUP')
+  expect(await result).toMatchObject({ code: 6, stdout: 'up\nint\nhup\n' })
+
+  const deaf = world.startCli(['exec', taskId, '--', 'sh', '-c', 'trap "" INT; echo up; exec sleep 1003'], {
+    env: world.asAdmin,
+  })
+  let said = ''
+  deaf.process.stdout?.on('data', (chunk: Buffer) => {
+    said += chunk
+  })
+  await eventually('it runs', () => said === 'up\n')
+  const patience = setInterval(() => deaf.process.kill('SIGINT'), 100)
+  const left = await deaf.result
+  clearInterval(patience)
+  expect([left.code, left.stderr]).toEqual([130, expect.stringContaining(`rclaude kill ${taskId}/proc_`)])
+  const name = /task_\w+\/proc_\w+/.exec(left.stderr)?.[0] ?? ''
+  expect(await cli('kill', name)).toMatchObject({ code: 0 })
+  expect(world.commands().filter((command) => command.startsWith('sleep 1003'))).toEqual([])
+})

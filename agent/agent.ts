@@ -78,7 +78,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       uplink.insist(() =>
         saveArtifacts(directories.artifacts, leaks, (...artifact) => uplink.putArtifact(...artifact)),
       ),
-    onBegin: (spec) => offline.setLimit(spec.maxOfflineSeconds),
+    onBegin(spec) {
+      offline.setLimit(spec.maxOfflineSeconds)
+      processes.allow({ running: spec.maxProcesses, users: spec.execUsers })
+    },
   })
   const processes = new ProcessService({
     directory: join(directories.state, 'processes'),

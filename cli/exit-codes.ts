@@ -14,6 +14,8 @@ const MEANINGS: Record<keyof typeof EXIT_CODES, string> = {
   conflict: 'apply left conflicts, or the present state does not allow it',
   timeout: 'the time limit was reached',
   internal: 'a fault of rclaude, or the gateway cannot be reached',
+  program_refused: 'exec: the program is there and cannot be executed',
+  program_missing: 'exec: there is no such program',
   cancelled: 'the task was stopped',
 }
 

@@ -22,6 +22,8 @@ function failureCode(error: unknown, command: string | undefined): number {
   if (error instanceof RclaudeError && error.code === 'conflict') return EXIT_CODES.conflict
   if (error instanceof RclaudeError && error.code === 'limit' && command !== 'exec') return EXIT_CODES.budget
   if (error instanceof RclaudeError && error.code === 'model_auth_missing') return EXIT_CODES.usage
+  if (error instanceof RclaudeError && (error.code === 'program_missing' || error.code === 'program_refused'))
+    return EXIT_CODES[error.code]
   return exitCodeOf(error)
 }
 

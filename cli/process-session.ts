@@ -1,7 +1,8 @@
 /** One process of a task on this terminal: bytes as they are, signals passed on, its exit code ours. */
 import { constants } from 'node:os'
 import type { ProcessId } from '../protocol/ids.ts'
-import { exitCodeOfProcess, type ProcessSpecInput } from '../protocol/process.ts'
+import { exitCodeOfProcess, type ProcessExit, type ProcessSpecInput } from '../protocol/process.ts'
+import { formatSeconds } from '../protocol/units.ts'
 import type { Gateway } from './api.ts'
 import { startAttach } from './attach/attach.ts'
 import { attachPath } from './attach/path.ts'
@@ -15,7 +16,7 @@ const PATIENCE = 3
 
 export interface SessionOptions {
   taskId: string
-  /** To start one. */
+  /** To start one; beside a `processId`, what that one was started with. */
   spec?: ProcessSpecInput
   /** To take up one that is there. */
   processId?: ProcessId
@@ -53,12 +54,25 @@ export async function processSession(
   }
   for (const name of FORWARDED) process.on(name, forward)
   try {
-    return exitCodeOfProcess(await attached.exit, constants.signals)
+    const exit = await attached.exit
+    const why = endedBy(exit, options.spec?.timeoutSeconds)
+    if (why !== undefined) out.note(`rclaude: ${why}`)
+    return exitCodeOfProcess(exit, constants.signals)
   } catch (error) {
     if (!leaving.signal.aborted) throw error
-    out.note(`rclaude: left; the process may still run: rclaude attach ${options.taskId}/${attached.processId}`)
+    const name = `${options.taskId}/${attached.processId}`
+    out.note(`rclaude: left; the process may still run: rclaude attach ${name}, or rclaude kill ${name}`)
     return 128 + constants.signals[last]
   } finally {
     for (const name of FORWARDED) process.off(name, forward)
   }
+}
+
+/** Undefined when it ended by itself. */
+export function endedBy(exit: ProcessExit, timeoutSeconds?: number): string | undefined {
+  if (exit.reason === undefined) return undefined
+  const after = timeoutSeconds === undefined ? '' : ` (--timeout ${formatSeconds(timeoutSeconds)})`
+  const why = exit.reason === 'timeout' ? `its time was over${after}` : 'it was stopped'
+  if (exit.signal === 'SIGKILL') return `${why}; it did not end on SIGINT and SIGTERM, so it was killed (SIGKILL)`
+  return exit.signal === null ? `${why}; it ended with exit code ${exit.code}` : `${why} (${exit.signal})`
 }

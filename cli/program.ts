@@ -45,6 +45,11 @@ export const COMMANDS: Record<string, Entry> = {
     hidden: true,
     load: () => import('./commands/git-remote.ts'),
   },
+  processes: { summary: 'list what exec started in a task', load: () => import('./commands/processes.ts') },
+  kill: {
+    summary: 'end a process that exec started, or send it a signal',
+    load: () => import('./commands/kill.ts'),
+  },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },

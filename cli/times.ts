@@ -2,7 +2,8 @@
 import type { Task } from '../protocol/task.ts'
 import { formatSeconds } from '../protocol/units.ts'
 
-export const ageText = (task: Task, nowMs: number): string => roughly((nowMs - Date.parse(task.createdAt)) / 1000)
+export const ageText = (task: Task, nowMs: number): string => agoText(task.createdAt, nowMs)
+export const agoText = (iso: string, nowMs: number): string => roughly((nowMs - Date.parse(iso)) / 1000)
 
 /** From the first start of work to the end of the newest turn; empty when nothing has started. */
 export function durationText(task: Task, nowMs: number): string {

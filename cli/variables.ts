@@ -19,6 +19,24 @@ export function parseEnv(options: readonly string[], env: NodeJS.ProcessEnv): Re
   )
 }
 
+/** Lines of `NAME=value`, taken as they are, or `NAME`; `#` begins a comment line. Of several the last counts. */
+export async function readEnvFiles(files: readonly string[], env: NodeJS.ProcessEnv): Promise<Record<string, string>> {
+  const found: Record<string, string> = {}
+  for (const file of files) {
+    const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      throw new RclaudeError('invalid', `--env-from: cannot read ${file} (${error.code})`)
+    })
+    const lines = text.split(/\r?\n/).map((line) => line.trimStart())
+    for (const [at, line] of lines.entries()) {
+      if (line === '' || line.startsWith('#')) continue
+      const [name, value] = split(line, `--env-from ${file}, line ${at + 1},`)
+      const known = value ?? env[name]
+      if (known !== undefined) found[name] = known // as docker does: what is not set here is left out
+    }
+  }
+  return found
+}
+
 export interface SecretSources {
   env: NodeJS.ProcessEnv
   /** All of standard input. */

@@ -4,19 +4,80 @@ import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
+/** Files that one scan has open at once. */
+const READS_AT_ONCE = 64
+
+/** Pids by the value of a variable in their environment. */
+type Found = Map<string, number[]>
+
+/** For each variable: the scan under way, and the one that begins after it for all who have asked meanwhile. */
+const scans = new Map<string, { current: Promise<Found>; next?: Promise<Found> | undefined }>()
 
 /** Pids of our live processes whose environment holds `name=value`; zombies have none and are left out. */
 export async function findByEnvironment(name: string, value: string): Promise<number[]> {
-  const needle = `${name}=${value}`
-  if (process.platform !== 'linux') return scanPs(needle)
-  const pids = (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))
-  const hits = await Promise.all(
-    pids.map(async (pid) => {
-      const environment = await readFile(`/proc/${pid}/environ`, 'latin1').catch(() => '') // gone, or not ours
-      return environment.split('\0').includes(needle) ? [Number(pid)] : []
-    }),
-  )
-  return hits.flat().filter((pid) => pid !== process.pid)
+  if (process.platform !== 'linux') return scanPs(`${name}=${value}`)
+  return (await scanSoon(name)).get(value) ?? []
+}
+
+/** A scan that begins now or later. A thousand who ask at once cost two scans, not a thousand. */
+function scanSoon(name: string): Promise<Found> {
+  const scan = scans.get(name)
+  if (scan === undefined) return begin(name)
+  scan.next ??= scan.current.catch(() => {}).then(() => begin(name))
+  return scan.next
+}
+
+function begin(name: string): Promise<Found> {
+  const current = scanProc(name)
+  const scan = { current }
+  scans.set(name, scan)
+  const over = () => {
+    if (scans.get(name) === scan && !('next' in scan)) scans.delete(name)
+  }
+  current.then(over, over)
+  return current
+}
+
+async function scanProc(name: string): Promise<Found> {
+  const found: Found = new Map()
+  const prefix = `${name}=`
+  for (const chunk of chunksOf(await pidsOf(), READS_AT_ONCE))
+    await Promise.all(
+      chunk.map(async (pid) => {
+        const environment = await readFile(`/proc/${pid}/environ`, 'latin1').catch(() => '') // gone, or not ours
+        if (pid === process.pid || !environment.includes(prefix)) return
+        const values = environment.split('\0').filter((entry) => entry.startsWith(prefix))
+        for (const entry of new Set(values)) {
+          const value = entry.slice(prefix.length)
+          const pids = found.get(value)
+          if (pids === undefined) found.set(value, [pid])
+          else pids.push(pid)
+        }
+      }),
+    )
+  return found
+}
+
+/**
+ * False when nothing that `pid`, which has just ended, may have started is alive: no process is younger than it was. So for
+ * most of those that live for a moment nobody needs to be looked for. Meant for such: pids come round again.
+ */
+export async function mayHaveLeftProcesses(pid: number): Promise<boolean> {
+  if (process.platform !== 'linux') return true
+  // The last word is the newest pid of all. Below ours, the count has begun anew meanwhile.
+  const newest = Number((await readFile('/proc/loadavg', 'utf8')).trim().split(' ').at(-1))
+  if (!(newest >= pid)) return true
+  return newest > pid && (await pidsOf()).some((other) => other > pid)
+}
+
+async function pidsOf(): Promise<number[]> {
+  return (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry)).map(Number)
+}
+
+function chunksOf<T>(items: readonly T[], size: number): T[][] {
+  const chunks: T[][] = []
+  for (let at = 0; at < items.length; at += size) chunks.push(items.slice(at, at + size))
+  return chunks
 }
 
 /** macOS and BSD: `ps -E` shows the environment behind the command. */

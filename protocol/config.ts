@@ -49,6 +49,8 @@ export const GatewayConfig = z.strictObject({
       /** Names of variables in the gateway's own environment that are given to every Claude Code task. */
       passEnvironment: z.array(z.string()).default([]),
     }),
+    /** Users inside a container, besides the work's own, that `exec --user` may name. */
+    execUsers: z.array(z.string()).default([]),
   }),
   models: defaults({
     /** Profile of tasks that bring no credentials, and whose owner has no default profile. */
@@ -110,6 +112,8 @@ export const GatewayConfig = z.strictObject({
     event: Size.default(8 * 1024 ** 2),
     events: Size.default(256 * 1024 ** 2),
     eventsReserve: Size.default(16 * 1024 ** 2),
+    /** Processes that `exec` may have running in one task at once. */
+    processes: z.number().int().positive().max(10_000).default(1_000),
     /** Streams that one agent may have open at once. */
     agentStreams: z.number().int().min(2).max(1_000).default(8),
     /** An honest agent waits between dials, up to 10 s. */

@@ -13,6 +13,8 @@ interface CodeMeaning {
 
 export const ERROR_CODES = {
   invalid: { status: 400, title: 'The request is not valid' },
+  program_missing: { status: 400, title: 'There is no such program' },
+  program_refused: { status: 400, title: 'The program cannot be executed' },
   unauthenticated: { status: 401, title: 'No valid token' },
   forbidden: { status: 403, title: 'The token may not do this' },
   not_found: { status: 404, title: 'Not found' },
@@ -117,8 +119,13 @@ export const EXIT_CODES = {
   conflict: 9,
   timeout: 124,
   internal: 125,
+  program_refused: 126,
+  program_missing: 127,
   cancelled: 130,
-} as const satisfies Record<Outcome | 'usage' | 'check_failed' | 'conflict' | 'internal', number>
+} as const satisfies Record<
+  Outcome | 'usage' | 'check_failed' | 'conflict' | 'internal' | 'program_refused' | 'program_missing',
+  number
+>
 
 /** `usage` for what the user can mend by calling differently, 125 for everything else that is not an outcome. */
 export function exitCodeOf(error: unknown): number {

@@ -33,6 +33,11 @@ export const ProcessSpec = z.object({
   /** Output goes to disk and the process does not wait for a reader. */
   detached: z.boolean().default(false),
   timeoutSeconds: z.number().positive().optional(),
+  /** Name or uid of the user to run as. Any but the work's own must be allowed by the gateway (`agents.execUsers`). */
+  user: z
+    .string()
+    .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$/, 'expected a name or a uid')
+    .optional(),
 })
 export type ProcessSpec = z.infer<typeof ProcessSpec>
 export type ProcessSpecInput = z.input<typeof ProcessSpec>
@@ -54,6 +59,8 @@ export const ProcessInfo = z.object({
   cwd: z.string(),
   pid: z.number().int().nullable(),
   detached: z.boolean(),
+  /** When it was asked for by name. */
+  user: z.string().optional(),
   startedAt: z.iso.datetime(),
   endedAt: z.iso.datetime().optional(),
   exit: ProcessExit.optional(),

@@ -110,6 +110,10 @@ export const RunSpec = z.object({
   checkpointSeconds: z.number().int().positive(),
   /** The dead-man's switch: without a gateway for this long the agent stops its work and exits. */
   maxOfflineSeconds: z.number().int().positive(),
+  /** Processes that people may have running beside the work at once. */
+  maxProcesses: z.number().int().positive().optional(),
+  /** Users besides the work's own that they may run as. */
+  execUsers: z.array(z.string()).optional(),
 })
 export type RunSpec = z.infer<typeof RunSpec>
 

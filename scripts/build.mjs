@@ -1,13 +1,24 @@
 /**
- * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude) and git's way to call it, gateway.js, agent.js, and with
- * --demo the demo, with --soak the soak runs in dist/soak/, with --bench the tunnel's bench and its workers in
- * dist/bench/. The CLI is split so that a command loads when it is called; gateway and agent are one file each, so that an
- * agent can be copied into a container as it is.
+ * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude) and git's way to call it, gateway.js,
+ * agent.js, and with --demo the demo, with --soak the soak runs in dist/soak/, with --bench the benches of tunnel and exec and
+ * their workers in dist/bench/. The CLI is split so that a command loads when it is called; gateway and agent are one file
+ * each, so that an agent can be copied into a container as it is.
  */
 import { chmod, copyFile, readFile, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { build } from 'esbuild'
 
 const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
+// Zod brings its messages in sixty languages, of which we speak one: half of what the CLI reads when it starts.
+const englishOnly = {
+  name: 'english-only',
+  setup(bundle) {
+    bundle.onLoad({ filter: /zod[\\/]v4[\\/]locales[\\/]index\.js$/ }, ({ path }) => ({
+      contents: "export { default as en } from './en.js'",
+      resolveDir: dirname(path),
+    }))
+  },
+}
 const shared = {
   outdir: 'dist',
   bundle: true,
@@ -21,6 +32,7 @@ const shared = {
   define: { __RCLAUDE_VERSION__: JSON.stringify(version) },
   legalComments: 'external',
   logLevel: 'warning',
+  plugins: [englishOnly],
 }
 // What `ws` would take from a native package if it were there: masking, in words instead of bytes.
 const tunnelled = { ...shared, alias: { bufferutil: './tunnel/mask.ts' } }
@@ -32,6 +44,7 @@ await build({
   ...shared,
   entryPoints: { rclaude: 'cli/main.ts' },
   splitting: true,
+  minifyWhitespace: true, // it is read anew with every command
   chunkNames: 'chunks/[name]-[hash]',
   banner: require,
 })
@@ -54,6 +67,7 @@ if (process.argv.includes('--bench')) {
     packages: 'external',
     entryPoints: {
       tunnel: 'bench/tunnel/main.ts',
+      exec: 'bench/exec/main.ts',
       ...Object.fromEntries(workers.map((name) => [name, `bench/tunnel/workers/${name}.ts`])),
     },
   })

@@ -8,7 +8,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import type { Readable, Writable } from 'node:stream'
-import { findByEnvironment } from '../../host/processes.ts'
+import { findByEnvironment, mayHaveLeftProcesses } from '../../host/processes.ts'
 import type { ProcessExit } from '../../protocol/process.ts'
 
 /** Set in every child's environment; its value is unique per child. */
@@ -25,6 +25,8 @@ export const STOP_GRACE_MS = 5_000
 const SWEEP_QUIET_LOOKS = 2
 const SWEEP_MAX_LOOKS = 50
 const SWEEP_PAUSE_MS = 8
+/** Whatever lived no longer than this is younger than any pid that came round again: nobody makes four million in that time. */
+const SHORT_LIFE_MS = 2_000
 
 /** The user that the work runs as, when the agent has another one. */
 export interface WorkUser {
@@ -91,6 +93,7 @@ class RunningChild implements Child {
   readonly stderr: Readable
   readonly exited: Promise<ProcessExit>
   readonly #marker: string
+  readonly #startedAt = Date.now()
   #hasExited = false
   #stopping: Promise<ProcessExit> | undefined
   #sweeping: Promise<void> | undefined
@@ -139,6 +142,7 @@ class RunningChild implements Child {
 
   async #sweep(): Promise<void> {
     this.signal('SIGKILL') // members of the group that outlived its leader
+    if (Date.now() - this.#startedAt < SHORT_LIFE_MS && !(await mayHaveLeftProcesses(this.pid))) return
     for (let look = 0, quiet = 0; look < SWEEP_MAX_LOOKS; look++) {
       const left = await findByEnvironment(CHILD_MARKER, this.#marker)
       for (const pid of left) killQuietly(pid)

@@ -88,6 +88,7 @@ export class ManagedProcess {
       cwd: this.#options.cwd,
       pid: this.#ended === undefined ? this.#options.child.pid : null,
       detached: this.spec.detached,
+      ...(this.spec.user !== undefined && { user: this.spec.user }),
       startedAt: this.startedAt.toISOString(),
       ...(this.#ended && { endedAt: this.#ended.at.toISOString(), exit: this.#ended.exit }),
       stdout: { start: stdout.start, end: stdout.end },

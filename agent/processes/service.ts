@@ -10,6 +10,7 @@ import type { ProcessExit, ProcessSpec } from '../../protocol/process.ts'
 import { type Child, STOP_GRACE_MS, startChild, type WorkUser } from './child.ts'
 import { JOURNAL_LIMITS, Journal, type JournalLimits } from './journal.ts'
 import { ManagedProcess } from './managed-process.ts'
+import { otherUser } from './user.ts'
 
 export interface ProcessLimits {
   /** Processes that run at once. */
@@ -19,6 +20,14 @@ export interface ProcessLimits {
 }
 
 export const PROCESS_LIMITS: ProcessLimits = { running: 1_000, ended: 200 }
+
+/** What the gateway's configuration says about them; undefined leaves it as it is. */
+export interface ProcessRules {
+  /** `limits.processes` */
+  running?: number | undefined
+  /** `agents.execUsers` */
+  users?: readonly string[] | undefined
+}
 
 export interface ProcessServiceOptions {
   /** Where journals go; ours alone, made when needed. */
@@ -44,6 +53,7 @@ export interface StartOptions {
 export class ProcessService {
   readonly #options: ProcessServiceOptions
   readonly #limits: ProcessLimits
+  #users: readonly string[] = []
   readonly #processes = new Map<ProcessId, ManagedProcess>()
   readonly #starting = new Map<ProcessId, Promise<ManagedProcess>>()
   #closed = false
@@ -53,7 +63,12 @@ export class ProcessService {
     this.#limits = { ...PROCESS_LIMITS, ...options.limits }
   }
 
-  /** @throws RclaudeError `invalid` (no such program or directory), `limit`, `conflict` (id of another process) */
+  allow({ running, users }: ProcessRules): void {
+    this.#limits.running = running ?? this.#limits.running
+    this.#users = users ?? this.#users
+  }
+
+  /** @throws RclaudeError `invalid`, `program_missing`, `program_refused`, `forbidden` (the user), `limit`, `conflict` (id of another process) */
   async start(spec: ProcessSpec, options: StartOptions = {}): Promise<ManagedProcess> {
     const id = options.id ?? newProcessId()
     const known = this.#processes.get(id) ?? this.#starting.get(id)
@@ -143,13 +158,14 @@ export class ProcessService {
   }
 
   async #spawn(spec: ProcessSpec, cwd: string): Promise<Child> {
+    const other = spec.user === undefined ? undefined : await otherUser(spec.user, this.#options.user, this.#users)
     try {
       return await startChild({
         argv: spec.argv,
         cwd,
-        env: { ...this.#options.baseEnv(), ...spec.env },
+        env: { ...this.#options.baseEnv(), ...other?.env, ...spec.env },
         stdin: spec.stdin ? 'pipe' : 'ignore',
-        user: this.#options.user,
+        user: other?.user ?? this.#options.user,
       })
     } catch (error) {
       throw spawnError(spec.argv[0] ?? '', error)
@@ -162,7 +178,8 @@ export class ProcessService {
     if (running >= this.#limits.running)
       throw new RclaudeError(
         'limit',
-        `${running} processes run already, which is the limit of ${this.#limits.running}; stop one and try again`,
+        `${running} processes run in this task already, as many as limits.processes (${this.#limits.running}) allows: ` +
+          'end one with rclaude kill TASK/PROCESS, or wait for one; rclaude processes TASK lists them',
       )
   }
 
@@ -179,8 +196,12 @@ function spawnError(program: string, error: unknown): RclaudeError {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   const cause = { cause: error }
   const name = JSON.stringify(program)
-  if (code === 'ENOENT') return new RclaudeError('invalid', `cannot start ${name}: there is no such program`, cause)
-  if (code === 'EACCES') return new RclaudeError('invalid', `cannot start ${name}: it may not be executed`, cause)
+  if (code === 'ENOENT' || program === '')
+    return new RclaudeError('program_missing', `cannot start ${name}: there is no such program`, cause)
+  if (code === 'EACCES')
+    return new RclaudeError('program_refused', `cannot start ${name}: it may not be executed`, cause)
+  if (code === 'ENOEXEC')
+    return new RclaudeError('program_refused', `cannot start ${name}: it is no program for this machine`, cause)
   if (code === 'E2BIG')
     return new RclaudeError('invalid', `cannot start ${name}: arguments or environment too long`, cause)
   if (code === 'EAGAIN' || code === 'EMFILE' || code === 'ENFILE' || code === 'ENOMEM')

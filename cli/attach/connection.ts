@@ -133,7 +133,9 @@ export class Connection {
   async #refused(response: IncomingMessage): Promise<void> {
     const status = response.statusCode ?? 0
     const error = refusalOf(status, await textOf(response))
-    this.#settle(RETRYABLE_STATUS.has(status) ? { kind: 'lost', error } : { kind: 'refused', error })
+    // A limit that does not say when to come again does not end by itself.
+    const isFinal = !RETRYABLE_STATUS.has(status) || (status === 429 && error.retryAfterSeconds === undefined)
+    this.#settle(isFinal ? { kind: 'refused', error } : { kind: 'lost', error })
     this.#webSocket.terminate()
   }
 

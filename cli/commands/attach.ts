@@ -1,12 +1,7 @@
 /** `rclaude attach TASK` watches a task as `run` does; `rclaude attach TASK/PROCESS` takes up a process in it. */
 import type { Command } from 'commander'
-import { z } from 'zod'
-import { RclaudeError } from '../../protocol/errors.ts'
-import type { ProcessId } from '../../protocol/ids.ts'
-import { ProcessInfo } from '../../protocol/process.ts'
-import { routes } from '../../protocol/routes.ts'
-import type { Gateway } from '../api.ts'
 import { act, type Invocation, newCommand, wholeNumber } from '../command.ts'
+import { findProcess } from '../process-name.ts'
 import { processSession } from '../process-session.ts'
 import { openView } from '../run-view.ts'
 import { findTask } from '../task-name.ts'
@@ -17,8 +12,6 @@ interface AttachOptions {
   since?: number
   interactive?: boolean
 }
-
-const Processes = z.object({ processes: z.array(ProcessInfo) })
 
 export function define(world: World): Command {
   return newCommand('attach', 'watch a task, or take up a process in it', [
@@ -34,25 +27,11 @@ export function define(world: World): Command {
 async function attach(invocation: Invocation, name: string, options: AttachOptions): Promise<number> {
   const { world, globals, out } = invocation
   const gateway = await invocation.connect()
-  const [taskName = '', processName] = name.split('/')
-  const taskId = await findTask(gateway.client, taskName)
-  if (processName !== undefined) {
-    const processId = await findProcess(gateway, taskId, processName)
-    return processSession(world, gateway, out, { taskId, processId, stdin: options.interactive === true })
+  if (name.includes('/')) {
+    const { taskId, process } = await findProcess(gateway, name)
+    return processSession(world, gateway, out, { taskId, processId: process.id, stdin: options.interactive === true })
   }
+  const taskId = await findTask(gateway.client, name)
   const view = openView(world, { json: globals.json === true })
   return watch(world, gateway, taskId, view, { since: options.since ?? 0, unasked: 'detach' })
-}
-
-async function findProcess({ client }: Gateway, taskId: string, name: string): Promise<ProcessId> {
-  const response = await client.raw(routes.listProcesses, { params: { taskId } })
-  const { processes } = Processes.parse(await response.json())
-  const prefix = name.startsWith('proc_') ? name : `proc_${name}`
-  const [first, second] = processes.filter(({ id }) => id.startsWith(prefix))
-  if (first === undefined || second !== undefined)
-    throw new RclaudeError(
-      'invalid',
-      `${first === undefined ? 'no process' : 'more than one process'} of ${taskId} begins with "${name}"; it has ${processes.map(({ id }) => id).join(', ') || 'none'}`,
-    )
-  return first.id
 }

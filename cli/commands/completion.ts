@@ -16,7 +16,11 @@ interface Words {
   options: { long: string; summary: string; takesValue: boolean; choices: readonly string[] }[]
   takesTask: boolean
   takesContext: boolean
+  takesProcess: boolean
 }
+
+/** What a task named before a slash holds. */
+const WITH_PROCESS = new Set(['attach', 'kill'])
 
 export function define(world: World, buildWhole: () => Promise<Command>): Command {
   return newCommand('completion', 'print a completion script for your shell', [
@@ -47,8 +51,9 @@ function* walk(command: Command, path: string): Generator<Words> {
       takesValue: option.required || option.optional,
       choices: option.argChoices ?? [],
     })),
-    takesTask: takes('task'),
+    takesTask: takes('task') || takes('process'),
     takesContext: takes('context'),
+    takesProcess: WITH_PROCESS.has(path),
   }
   for (const child of shown(command)) yield* walk(child, `${path} ${child.name()}`.trim())
 }
@@ -58,14 +63,18 @@ const shown = (command: Command): readonly Command[] => command.createHelp().vis
 
 const TASKS = 'RCLAUDE_NO_START=1 rclaude ps -aq --limit 50 2>/dev/null'
 
+const PROCESSES = `RCLAUDE_NO_START=1 rclaude processes -aq "\${cur%%/*}" 2>/dev/null | sed "s|^[^/]*|\${cur%%/*}|"`
+const FISH_PROCESSES =
+  '(set -l t (string split -m1 / -- (commandline -ct)); test (count $t) = 2; and env RCLAUDE_NO_START=1 rclaude processes -aq $t[1] 2>/dev/null | string replace -r "^[^/]*" $t[1])'
+
 const CONTEXTS = 'rclaude context ls -q 2>/dev/null'
 
 /** A case for each command: what may follow it. */
 function cases(words: readonly Words[]): string {
   return words
-    .map(({ path, children, options, takesTask, takesContext }) => {
+    .map(({ path, children, options, takesTask, takesContext, takesProcess }) => {
       const candidates = [...children, ...options.map(({ long }) => long)].join(' ')
-      return `    '${path}') words='${candidates}'; tasks=${takesTask ? 1 : 0} contexts=${takesContext ? 1 : 0} ;;`
+      return `    '${path}') words='${candidates}'; tasks=${takesTask ? 1 : 0} contexts=${takesContext ? 1 : 0} processes=${takesProcess ? 1 : 0} ;;`
     })
     .join('\n')
 }
@@ -83,7 +92,7 @@ function bash(words: readonly Words[]): string {
   const names = words.map(({ path }) => path).filter((path) => path !== '')
   return `# bash completion of rclaude
 _rclaude() {
-  local cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}" path='' words='' tasks=0 contexts=0 word before=''
+  local cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}" path='' words='' tasks=0 contexts=0 processes=0 word before=''
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case "$before" in --context|--gateway|--token-file) before=''; continue ;; esac
     before="$word"
@@ -99,6 +108,7 @@ ${cases(words)}
 ${choiceCases(words)}
   esac
   if [ "$tasks" = 1 ] && [ "\${cur#-}" = "$cur" ]; then words="$words @last $(${TASKS})"; fi
+  if [ "$processes" = 1 ]; then case "$cur" in */*) words="$(${PROCESSES})" ;; esac; fi
   if [ "$contexts" = 1 ] && [ "\${cur#-}" = "$cur" ]; then words="$words $(${CONTEXTS})"; fi
   if [ "$prev" = --context ]; then words="$(${CONTEXTS})"; fi
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
@@ -115,7 +125,7 @@ ${bash(words)}`
 
 function fish(words: readonly Words[]): string {
   const quoted = (text: string) => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
-  const lines = words.flatMap(({ path, children, options, takesTask, takesContext }) => {
+  const lines = words.flatMap(({ path, children, options, takesTask, takesContext, takesProcess }) => {
     const [first, second] = path.split(' ')
     const base = first === '' || first === undefined ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${first}`
     const condition = second === undefined ? base : `${base}; and __fish_seen_subcommand_from ${second}`
@@ -133,6 +143,7 @@ function fish(words: readonly Words[]): string {
       ...(takesTask
         ? [`${complete} -f -a '@last (${TASKS.replace('RCLAUDE_NO_START=1', 'env RCLAUDE_NO_START=1')})'`]
         : []),
+      ...(takesProcess ? [`${complete} -f -a '${FISH_PROCESSES}'`] : []),
       ...(takesContext ? [`${complete} -f -a '(${CONTEXTS})'`] : []),
     ]
   })

@@ -5,7 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { RclaudeError } from '../../protocol/errors.ts'
+import { type ErrorCode, Problem, RclaudeError } from '../../protocol/errors.ts'
 import { newRequestId } from '../../protocol/ids.ts'
 import type { AnyRoute } from '../../protocol/route.ts'
 import { routes } from '../../protocol/routes.ts'
@@ -149,6 +149,16 @@ function shakeHands(stream: Duplex, path: string, headers: OutgoingHttpHeaders):
   })
 }
 
+/** What an agent may answer in its own name. The rest would be taken for the gateway's word, or be tried again. */
+const PASSED_ON: ReadonlySet<ErrorCode> = new Set([
+  'invalid',
+  'program_missing',
+  'program_refused',
+  'forbidden',
+  'not_found',
+  'conflict',
+  'limit',
+])
 /** Longest refusal of an agent that is passed on. */
 const MAX_REFUSAL = 4_096
 
@@ -158,16 +168,18 @@ async function refusalOf(response: IncomingMessage): Promise<RclaudeError> {
     text += chunk
     if (text.length > MAX_REFUSAL) break
   }
-  const detail = /"detail":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1] ?? `status ${response.statusCode}`
-  const code =
-    response.statusCode === 404
-      ? 'not_found'
-      : response.statusCode === 400
-        ? 'invalid'
-        : response.statusCode === 429
-          ? 'limit'
-          : 'agent_failed'
+  const problem = Problem.safeParse(parsed(text))
+  const detail = problem.success ? problem.data.detail : `status ${response.statusCode}`
+  const code = problem.success && PASSED_ON.has(problem.data.code) ? problem.data.code : 'agent_failed'
   return new RclaudeError(code, `the agent refused: ${detail.slice(0, 500)}`)
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
 
 /** Both directions with back-pressure; an end or a fault on one side ends the other. */

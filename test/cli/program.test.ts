@@ -167,3 +167,22 @@ test('bash completes commands, subcommands, options and choices', async () => {
   expect(complete('run', 'token', '--la')).toBe('--label --launcher')
   rmSync(file)
 })
+
+test('bash completes processes of a task behind its slash, as the task was named', async () => {
+  const { stdout } = await rclaude(['completion', 'bash'])
+  const file = join(temporaryDirectory(), 'completion.bash')
+  writeFileSync(file, stdout)
+  const listing = 'rclaude() { [ "$*" = "processes -aq k3m" ] && printf "%s\\n" task_k3m/proc_aa task_k3m/proc_ab; }'
+  const complete = (command: string) =>
+    execFileSync(
+      '/bin/bash',
+      [
+        '-c',
+        `${listing}; source "$0"; COMP_WORDS=(rclaude "$1" k3m/p); COMP_CWORD=2; _rclaude; echo "\${COMPREPLY[*]}"`,
+        file,
+        command,
+      ],
+      { encoding: 'utf8' },
+    ).trim()
+  expect(['attach', 'kill', 'logs'].map(complete)).toEqual(['k3m/proc_aa k3m/proc_ab', 'k3m/proc_aa k3m/proc_ab', ''])
+})

@@ -148,7 +148,7 @@ describe('the service', () => {
   it('refuses a program that is not there, a directory that is not there, and one outside', async () => {
     const { service } = await serviceWith()
     await expect(service.start(spec({ argv: ['no-such-program'] }))).rejects.toMatchObject({
-      code: 'invalid',
+      code: 'program_missing',
       message: expect.stringContaining('no-such-program'),
     })
     for (const cwd of ['missing', '..', '../workspace-2', '/', '/etc', 'a/../../b', 'x\0y'])

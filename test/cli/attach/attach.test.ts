@@ -255,7 +255,7 @@ describe('attach', () => {
     const { service, url } = await agent()
     const missing = client({ argv: ['no-such-program'] })
     await expect(attach(missing.options)).rejects.toMatchObject({
-      code: 'invalid',
+      code: 'program_missing',
       message: expect.stringContaining('no-such-program'),
     })
     expect(missing.reconnects).toEqual([])

@@ -10,6 +10,7 @@ import { modelRoutes } from './routes/models.ts'
 import { processRoutes } from './routes/processes.ts'
 import { resultRoutes } from './routes/results.ts'
 import { shareRoutes } from './routes/shares.ts'
+import { syncRoutes } from './routes/sync.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { workspaceRoutes } from './routes/workspace.ts'
 
@@ -27,6 +28,7 @@ export const routes = {
   ...workspaceRoutes,
   ...processRoutes,
   ...fileRoutes,
+  ...syncRoutes,
   ...shareRoutes,
   ...accessRoutes,
   ...modelRoutes,

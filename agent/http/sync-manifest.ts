@@ -1,0 +1,97 @@
+/**
+ * The manifest of a folder. A second one costs a look at each file and no reading, since what a file held is remembered as
+ * long as it looks the same; and one that the client knows costs one line.
+ */
+import { dirname } from 'node:path'
+import type { Context } from 'hono'
+import type { z } from 'zod'
+import { isLinkId } from '../../host/tree/content.ts'
+import { byBytes, isLeftOut, listTree, type RunGit, TooManyPaths } from '../../host/tree/list.ts'
+import { type BytePath, fromWire, toWire } from '../../host/tree/names.ts'
+import { digestOf, type Scan, scan } from '../../host/tree/scan.ts'
+import type { Tree } from '../../host/tree/tree.ts'
+import { RclaudeError } from '../../protocol/errors.ts'
+import type { SyncEntry, SyncManifestHead, SyncManifestRequest } from '../../protocol/sync.ts'
+import type { WorkUser } from '../processes/child.ts'
+import { git } from '../workspace/git.ts'
+import { type AgentEnv, stream } from './send.ts'
+import type { SyncFolder } from './sync.ts'
+
+/** Then the folder is walked without git. */
+const GIT_TIMEOUT_MS = 30_000
+const LINES_A_WRITE = 500
+
+type Request = z.output<typeof SyncManifestRequest>
+
+export async function sendManifest(c: Context<AgentEnv>, folder: SyncFolder, request: Request): Promise<Response> {
+  const tree = folder.open(false)
+  try {
+    const { entries, skipped } = tree === undefined ? NOTHING : await look(tree, folder, request)
+    const digest = digestOf(entries)
+    const head: SyncManifestHead = {
+      digest,
+      entries: entries.length,
+      unchanged: digest === request.known,
+      exists: tree !== undefined,
+      skipped: skipped.map(({ path, why }) => ({ path: toWire(path), why })),
+    }
+    return await stream(c, { 'content-type': 'application/x-ndjson' }, async (answer) => {
+      await answer.write(`${JSON.stringify(head)}\n`)
+      const lines = head.unchanged
+        ? []
+        : entries.map(({ path, id = '', mode, size }): SyncEntry => ({ path: toWire(path), id, mode, size }))
+      for (let at = 0; at < lines.length && !answer.signal.aborted; at += LINES_A_WRITE) {
+        const some = lines.slice(at, at + LINES_A_WRITE)
+        await answer.write(some.map((line) => `${JSON.stringify(line)}\n`).join(''))
+      }
+      return undefined
+    })
+  } catch (error) {
+    if (!(error instanceof TooManyPaths)) throw error
+    throw new RclaudeError(
+      'too_large',
+      `the folder holds ${error.message}: take one inside it, or leave some out with --exclude`,
+    )
+  } finally {
+    tree?.close()
+  }
+}
+
+const NOTHING: Scan = { entries: [], skipped: [] }
+
+async function look(tree: Tree, { root, owner, known }: SyncFolder, request: Request): Promise<Scan> {
+  const paths =
+    request.paths === undefined
+      ? await listTree(tree, request, gitIn(root, owner))
+      : only(request.paths.map(fromWire), request.exclude)
+  const found = await scan(tree, paths, { known })
+  // Where modes of links mean nothing they must not make two manifests differ.
+  return {
+    ...found,
+    entries: found.entries.map((entry) => (isLinkId(entry.id ?? '') ? { ...entry, mode: 0o777 } : entry)),
+  }
+}
+
+function only(paths: readonly BytePath[], exclude: readonly string[]): BytePath[] {
+  const isOut = isLeftOut(exclude)
+  return [...new Set(paths)].filter((path) => !isOut(path)).sort(byBytes)
+}
+
+/** As the work user, with nothing of the workspace's configuration able to run code. It looks for no repository above the workspace. */
+function gitIn(root: string, user: WorkUser | undefined): RunGit {
+  return async (cwd, args) => {
+    try {
+      const { stdout } = await git(args, {
+        cwd: cwd.toString(),
+        user,
+        globalConfig: '/dev/null',
+        config: [['safe.directory', '*']],
+        env: { GIT_CEILING_DIRECTORIES: dirname(root) },
+        signal: AbortSignal.timeout(GIT_TIMEOUT_MS),
+      })
+      return stdout
+    } catch {
+      return undefined // it is no repository, or git is not here, or a trap was laid for it
+    }
+  }
+}

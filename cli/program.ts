@@ -27,6 +27,7 @@ export const COMMANDS: Record<string, Entry> = {
   logs: { summary: 'print what a task did and said', load: () => import('./commands/logs.ts') },
   attach: { summary: 'watch a task, or take up a process in it', load: () => import('./commands/attach.ts') },
   exec: { summary: 'run a process inside a running task', load: () => import('./commands/exec.ts') },
+  sync: { summary: 'keep a folder here and one of a task the same', load: () => import('./commands/sync.ts') },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },

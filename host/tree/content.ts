@@ -81,6 +81,14 @@ export class ContentMemory implements KnownContent {
     if (!oldest.done) this.#known.delete(oldest.value)
   }
 
+  entries(): IterableIterator<[BytePath, { tag: string; id: ContentId }]> {
+    return this.#known.entries()
+  }
+
+  forget(isGone: (path: BytePath) => boolean): void {
+    for (const path of this.#known.keys()) if (isGone(path)) this.#known.delete(path)
+  }
+
   /** The same memory for a tree whose root is this folder. */
   under(folder: BytePath): KnownContent {
     if (folder === '') return this

@@ -31,7 +31,8 @@ const writeAsync = promisify(writeCallback)
 
 /** `same`: it was so already. `conflict`: something else is there, and was left alone. */
 export type Placed =
-  | { done: 'applied' | 'same' }
+  | { done: 'applied' }
+  | { done: 'same' }
   | { done: 'conflict'; message: string }
   | { done: 'error'; code: 'disk_full' | 'forbidden' | 'invalid' | 'internal' | 'changed'; message: string }
 

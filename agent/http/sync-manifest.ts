@@ -2,11 +2,19 @@
  * The manifest of a folder. A second one costs a look at each file and no reading, since what a file held is remembered as
  * long as it looks the same; and one that the client knows costs one line.
  */
+import { realpathSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Context } from 'hono'
 import type { z } from 'zod'
-import { isLinkId } from '../../host/tree/content.ts'
-import { byBytes, isLeftOut, listTree, type RunGit, TooManyPaths } from '../../host/tree/list.ts'
+import {
+  byBytes,
+  isInRepository,
+  isLeftOut,
+  listTree,
+  look as lookAt,
+  type RunGit,
+  TooManyPaths,
+} from '../../host/tree/list.ts'
 import { type BytePath, fromWire, toWire } from '../../host/tree/names.ts'
 import { digestOf, type Scan, scan } from '../../host/tree/scan.ts'
 import type { Tree } from '../../host/tree/tree.ts'
@@ -60,18 +68,12 @@ export async function sendManifest(c: Context<AgentEnv>, folder: SyncFolder, req
 const NOTHING: Scan = { entries: [], skipped: [] }
 
 async function look(tree: Tree, { root, owner, known }: SyncFolder, request: Request): Promise<Scan> {
-  const paths =
+  const listed =
     request.paths === undefined
       ? await listTree(tree, request, gitIn(root, owner))
-      : only(request.paths.map(fromWire), request.exclude)
-  const found = await scan(tree, paths, { known })
-  // Where modes of links mean nothing they must not make two manifests differ.
-  return {
-    ...found,
-    entries: found.entries.map((entry) => (isLinkId(entry.id ?? '') ? { ...entry, mode: 0o777 } : entry)),
-  }
+      : lookAt(tree, only(request.paths.map(fromWire), request.exclude))
+  return await scan(tree, listed, { known })
 }
-
 function only(paths: readonly BytePath[], exclude: readonly string[]): BytePath[] {
   const isOut = isLeftOut(exclude)
   return [...new Set(paths)].filter((path) => !isOut(path)).sort(byBytes)
@@ -80,6 +82,7 @@ function only(paths: readonly BytePath[], exclude: readonly string[]): BytePath[
 /** As the work user, with nothing of the workspace's configuration able to run code. It looks for no repository above the workspace. */
 function gitIn(root: string, user: WorkUser | undefined): RunGit {
   return async (cwd, args) => {
+    if (!isInRepository(realpathSync(cwd).toString(), realpathSync(root))) return undefined
     try {
       const { stdout } = await git(args, {
         cwd: cwd.toString(),

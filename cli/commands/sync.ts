@@ -5,6 +5,9 @@ import { type Command, Option } from 'commander'
 import { type BytePath, fromText, refusedPath } from '../../host/tree/names.ts'
 import { EXIT_CODES, RclaudeError } from '../../protocol/errors.ts'
 import { act, collect, type Invocation, newCommand } from '../command.ts'
+import { noteExpiry } from '../expiry.ts'
+import { agentFor } from '../network.ts'
+import { asking } from '../sync/ask.ts'
 import type { Direction, Side } from '../sync/plan.ts'
 import { exitCodeFor } from '../sync/report.ts'
 import { openSession, PATIENCE } from '../sync/session.ts'
@@ -66,7 +69,10 @@ async function sync(invocation: Invocation, name: string, directory: string, opt
   const end = () => ending.abort()
   for (const signal of SIGNALS) process.once(signal, end)
   const pair = { gateway: gateway.url, taskId, folder, directory: here }
-  const far = { client: gateway.client, taskId, folder, signal: ending.signal }
+  const agent = await agentFor(world, gateway.url)
+  const onExpiry = noteExpiry((text) => invocation.out.note(text))
+  const ask = asking({ client: gateway.client, taskId, agent, onExpiry })
+  const far = { ask, taskId, folder, signal: ending.signal }
   const selection = { ignore: options.ignore, exclude: options.exclude ?? [], include: options.include ?? [] }
   const view = openView(invocation, { verbose: options.verbose === true, dryRun: options.dryRun === true })
   try {

@@ -2,10 +2,9 @@
 
 import { type ContentId, isLinkId, targetOf } from '../../host/tree/content.ts'
 import { BrokenFrames, FrameReader, inBlocks } from '../../host/tree/frames.ts'
+import { isLeftOut, type Selection } from '../../host/tree/list.ts'
 import { type BytePath, fromWire, refusedPath, staysInside, toWire } from '../../host/tree/names.ts'
-import type { Client } from '../../protocol/client.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
-import type { AnyRoute } from '../../protocol/route.ts'
 import { routes } from '../../protocol/routes.ts'
 import {
   SyncEnd,
@@ -16,10 +15,11 @@ import {
   type SyncOperation,
   SyncResult,
 } from '../../protocol/sync.ts'
+import type { Ask } from './ask.ts'
 import type { FarEntry } from './memory.ts'
 
 export interface FarFolder {
-  client: Pick<Client, 'raw'>
+  ask: Ask
   taskId: string
   folder: BytePath
   signal: AbortSignal
@@ -38,24 +38,33 @@ export interface Manifest {
   skipped: Skipped[]
 }
 
-export async function readManifest(far: FarFolder, asked: Omit<SyncManifestRequest, 'folder'>): Promise<Manifest> {
-  const response = await ask(
-    far,
-    routes.syncManifest,
-    JSON.stringify({ folder: toWire(far.folder), ...asked }),
-    'application/json',
-  )
-  const lines = new FrameReader(bodyOf(response))
+export async function readManifest(
+  far: FarFolder,
+  selection: Selection,
+  asked: Pick<SyncManifestRequest, 'known' | 'paths'>,
+): Promise<Manifest> {
+  const { ignore, exclude, include } = selection
+  const request: SyncManifestRequest = {
+    folder: toWire(far.folder),
+    ignore,
+    exclude: [...exclude],
+    include: [...include],
+    ...asked,
+  }
+  const body = { type: 'application/json', content: JSON.stringify(request) }
+  const lines = new FrameReader(await far.ask(routes.syncManifest, body, far.signal))
   const head = checked(SyncManifestHead.safeParse(await lines.line()))
   const skipped = head.skipped.map(({ path, why }) => ({ path: fromWire(path), why }))
   if (head.unchanged) return { exists: head.exists, digest: head.digest, entries: undefined, skipped }
   const entries = new Map<BytePath, FarEntry>()
+  const isOut = isLeftOut(exclude)
   for (let count = 0; ; count++) {
     const line = await lines.line()
     if (line === undefined && count === head.entries) break
     const { path: wire, ...entry } = checked(SyncEntry.safeParse(line))
     const path = fromWire(wire)
     const why = refusedEntry(path, entry.id as ContentId)
+    if (why === undefined && isOut(path)) continue
     if (why === undefined) entries.set(path, { ...entry, id: entry.id as ContentId })
     else skipped.push({ path, why })
   }
@@ -84,9 +93,8 @@ export async function fetchFiles(
   paths: readonly BytePath[],
   take: (path: BytePath, file: Fetched | undefined, frames: FrameReader) => Promise<void>,
 ): Promise<void> {
-  const body = JSON.stringify({ folder: toWire(far.folder), paths: paths.map(toWire) })
-  const response = await ask(far, routes.syncFetch, body, 'application/json')
-  const frames = new FrameReader(bodyOf(response))
+  const content = JSON.stringify({ folder: toWire(far.folder), paths: paths.map(toWire) })
+  const frames = new FrameReader(await far.ask(routes.syncFetch, { type: 'application/json', content }, far.signal))
   for (const path of paths) {
     const head = checked(SyncFetched.safeParse(await frames.line()))
     if ('end' in head) throw strange()
@@ -102,14 +110,8 @@ export async function applyFiles(far: FarFolder, pieces: AsyncIterable<string | 
     yield* pieces
     yield operationLine({ op: 'end' })
   }
-  const body = ReadableStream.from(inBlocks(whole()))
-  const response = await ask(
-    far,
-    routes.syncApply,
-    body as ReadableStream<Uint8Array<ArrayBuffer>>,
-    'application/octet-stream',
-  )
-  const lines = new FrameReader(bodyOf(response))
+  const body = { type: 'application/octet-stream', content: inBlocks(whole()) }
+  const lines = new FrameReader(await far.ask(routes.syncApply, body, far.signal))
   const results: SyncResult[] = []
   for (;;) {
     const line = await lines.line()
@@ -120,34 +122,7 @@ export async function applyFiles(far: FarFolder, pieces: AsyncIterable<string | 
 
 export const operationLine = (operation: SyncOperation): string => `${JSON.stringify(operation)}\n`
 
-const ask = (
-  { client, taskId, signal }: FarFolder,
-  route: AnyRoute,
-  rawBody: NonNullable<RequestInit['body']>,
-  type: string,
-): Promise<Response> => client.raw(route, { params: { taskId }, rawBody, headers: { 'content-type': type }, signal })
-
-/** The answer's bytes. A connection that breaks is told apart from what our own disk says. */
-async function* bodyOf(response: Response): AsyncGenerator<Uint8Array> {
-  const reader = response.body?.getReader()
-  if (reader === undefined) return
-  try {
-    for (;;) {
-      const { value, done } = await reader.read().catch((cause: unknown) => {
-        throw lost(cause)
-      })
-      if (done) return
-      yield value
-    }
-  } finally {
-    await reader.cancel().catch(() => {})
-  }
-}
-
 /** Worth another try: the connection, not the answer, was at fault. */
-export const lost = (cause: unknown) =>
-  new RclaudeError('unavailable', 'the connection to the gateway was lost', { cause })
-
 export function isLoss(error: unknown): boolean {
   if (error instanceof BrokenFrames) return true
   return (

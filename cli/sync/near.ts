@@ -5,13 +5,13 @@ import {
   type ContentId,
   contentOf,
   isLinkId,
+  isUnchanged,
   type KnownContent,
   openFile,
   readSmall,
   SMALL_BYTES,
-  tagOf,
 } from '../../host/tree/content.ts'
-import { listTree, type RunGit, type Selection, TooManyPaths } from '../../host/tree/list.ts'
+import { isInRepository, listTree, look, type RunGit, type Selection, TooManyPaths } from '../../host/tree/list.ts'
 import { type BytePath, toWire } from '../../host/tree/names.ts'
 import { type Entry, type Skipped, scan } from '../../host/tree/scan.ts'
 import { codeOf, Tree } from '../../host/tree/tree.ts'
@@ -50,8 +50,8 @@ export async function scanNear(
   signal: AbortSignal,
 ): Promise<NearScan> {
   try {
-    const paths = await listTree(tree, selection, userGit)
-    const { entries, skipped } = await scan(tree, paths, { known, wants: () => false, signal })
+    const listed = await listTree(tree, selection, userGit)
+    const { entries, skipped } = await scan(tree, listed, { known, wants: () => false, signal })
     return { entries: new Map(entries.map((entry) => [entry.path, entry])), skipped }
   } catch (error) {
     if (!(error instanceof TooManyPaths)) throw error
@@ -70,14 +70,16 @@ export async function fillIds(
   wants: (path: BytePath) => boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  const paths = [...near.entries].filter(([path, { id }]) => id === undefined && wants(path)).map(([path]) => path)
-  const { entries, skipped } = await scan(tree, paths, { known, signal })
-  for (const path of paths) near.entries.delete(path)
+  const wanted: BytePath[] = []
+  for (const [path, { id }] of near.entries) if (id === undefined && wants(path)) wanted.push(path)
+  const { entries, skipped } = await scan(tree, look(tree, wanted), { known, signal })
+  for (const path of wanted) near.entries.delete(path)
   for (const entry of entries) near.entries.set(entry.path, entry)
   near.skipped.push(...skipped)
 }
 
 const userGit: RunGit = async (cwd, args) => {
+  if (!isInRepository(realpathSync(cwd).toString())) return undefined
   try {
     return (await git(args, { mode: 'user', cwd: cwd.toString() })).stdout
   } catch {
@@ -120,7 +122,7 @@ export async function* sendFile(
     if (isLinkId(now.id)) return yield head(now.id, 0, now.stats.mtimeMs)
     const file = openFile(tree, path)
     try {
-      if (tagOf(file.stats) !== tagOf(now.stats)) return told('changed')
+      if (!isUnchanged(file.stats, now.stats)) return told('changed')
       yield head(now.id, file.stats.size, file.stats.mtimeMs)
       yield* exactly(file.stats.size, file.pieces())
     } finally {

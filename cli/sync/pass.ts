@@ -7,7 +7,7 @@ import { type BytePath, toText, toWire } from '../../host/tree/names.ts'
 import type { Tree } from '../../host/tree/tree.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { type FarFolder, type Manifest, readManifest } from './far.ts'
-import type { FarEntry, Memory } from './memory.ts'
+import type { Memory } from './memory.ts'
 import { fillIds, isCaseBlind, makeNear, type NearScan, openNear, scanNear } from './near.ts'
 import { type Action, makePlan, type Plan, type Rules } from './plan.ts'
 import { changeNear, receiveFiles } from './receive.ts'
@@ -53,33 +53,30 @@ async function onePass(options: SyncOptions): Promise<{ tally: Tally; reasons: M
   const { memory, far, selection, rules } = options
   const tree = openTree(options)
   try {
-    const looking = tree === undefined ? NOTHING : scanNear(tree, selection, memory.near, far.signal)
-    const asking = readManifest(far, {
-      ignore: selection.ignore,
-      exclude: [...selection.exclude],
-      include: [...selection.include],
-      known: memory.farDigest(),
-    })
-    const [near, manifest] = await Promise.all([looking, asking])
-    const farEntries = farSide(manifest, options)
+    const asking = readManifest(far, selection, { known: memory.farDigest })
+    asking.catch(() => {}) // it is awaited below, unless our own side fails first
+    memory.load()
+    const near = tree === undefined ? NOTHING : await scanNear(tree, selection, memory.near, far.signal)
+    const manifest = await asking
+    learnFar(manifest, options)
     const wants = (path: BytePath) =>
-      farEntries.has(path) || memory.agreed.has(path) || (rules.direction === 'from' && rules.delete)
+      memory.far.has(path) || memory.agreed.has(path) || (rules.direction === 'from' && rules.delete)
     if (tree !== undefined) await fillIds(tree, near, memory.near, wants, far.signal)
-    const plan = planFor(options, near, farEntries, manifest)
-    refuseToEmpty(options, plan, near, farEntries)
+    const plan = planFor(options, near, manifest)
+    refuseToEmpty(options, plan, near)
     const run = startRun(options, tree, plan, near, manifest)
     await dropHidden(run, plan, options)
     noteLeft(run, plan)
     if (options.dryRun) for (const action of plan.actions) tell(run, action)
     else if (tree !== undefined) await execute(run, plan.actions, near, options)
-    run.tally.same = countSame(memory)
+    run.tally.same = plan.same + run.tally.sent.files + run.tally.received.files
     return run
   } finally {
     tree?.close()
   }
 }
 
-const NOTHING: Promise<NearScan> = Promise.resolve({ entries: new Map(), skipped: [] })
+const NOTHING: NearScan = { entries: new Map(), skipped: [] }
 
 function openTree({ directory, rules, dryRun }: SyncOptions): Tree | undefined {
   const tree = openNear(directory)
@@ -92,30 +89,22 @@ function openTree({ directory, rules, dryRun }: SyncOptions): Tree | undefined {
   return dryRun ? undefined : makeNear(directory)
 }
 
-/** What the far side holds of what takes part. */
-function farSide(manifest: Manifest, { memory, selection, rules, far }: SyncOptions): Map<BytePath, FarEntry> {
+function learnFar(manifest: Manifest, { memory, rules, far }: SyncOptions): void {
   if (!manifest.exists && rules.direction === 'from')
     throw new RclaudeError('not_found', `there is no folder "${toText(far.folder)}" in the workspace of ${far.taskId}`)
-  if (manifest.entries !== undefined) memory.far = manifest.entries
-  const isOut = isLeftOut(selection.exclude)
-  return new Map([...memory.far].filter(([path]) => !isOut(path)))
+  if (manifest.entries !== undefined) memory.replaceFar(manifest.entries, manifest.digest)
 }
 
-function planFor(options: SyncOptions, near: NearScan, far: ReadonlyMap<BytePath, FarEntry>, manifest: Manifest): Plan {
-  const { memory, selection, rules } = options
+function planFor({ memory, selection, rules }: SyncOptions, near: NearScan, manifest: Manifest): Plan {
   const skipped = new Set([...near.skipped, ...manifest.skipped].map(({ path }) => path))
   const isLeft = isLeftOut(selection.exclude)
-  const sides = { near: near.entries, far, agreed: memory.agreed }
-  return makePlan(sides, rules, (path) => skipped.has(path) || isLeft(path))
+  const mayBeOut = skipped.size > 0 || selection.exclude.length > 0
+  const sides = { near: near.entries, far: memory.far, agreed: memory.agreed }
+  return makePlan(sides, rules, (path) => mayBeOut && (skipped.has(path) || isLeft(path)))
 }
 
 /** An unmounted disk or a wrong folder must not empty the other side. */
-function refuseToEmpty(
-  { rules, force, directory, far }: SyncOptions,
-  plan: Plan,
-  near: NearScan,
-  farEntries: Map<BytePath, FarEntry>,
-): void {
+function refuseToEmpty({ rules, force, directory, far, memory }: SyncOptions, plan: Plan, near: NearScan): void {
   if (!rules.delete || force) return
   const wants = (what: Action['do']) => plan.actions.some((action) => action.do === what)
   const refuse = (empty: string, other: string) => {
@@ -125,7 +114,7 @@ function refuseToEmpty(
     )
   }
   if (near.entries.size === 0 && wants('delete-far')) refuse(directory, 'the folder of the task')
-  if (farEntries.size === 0 && wants('delete-near')) refuse(`"${toText(far.folder)}" of the task`, directory)
+  if (memory.far.size === 0 && wants('delete-near')) refuse(`"${toText(far.folder)}" of the task`, directory)
 }
 
 function startRun(options: SyncOptions, tree: Tree | undefined, plan: Plan, near: NearScan, manifest: Manifest): Run {
@@ -133,8 +122,9 @@ function startRun(options: SyncOptions, tree: Tree | undefined, plan: Plan, near
   const tally = emptyTally()
   tally.skipped = [...near.skipped, ...manifest.skipped]
   if (!options.dryRun) {
-    memory.agreed = plan.agreed
-    memory.near.forget((path) => !near.entries.has(path))
+    for (const [path, agreed] of plan.learned) memory.agree(path, agreed)
+    if (memory.near.size > near.entries.size)
+      for (const path of memory.near.paths()) if (!near.entries.has(path)) memory.near.delete(path)
   }
   return { tree: tree as Tree, far, memory, tally, reasons: new Map(), now, onDone }
 }
@@ -144,7 +134,7 @@ async function dropHidden(run: Run, plan: Plan, { far, selection }: SyncOptions)
   const asked = plan.actions.filter(({ do: what }) => what === 'delete-near').map(({ path }) => path)
   const hidden = new Set<BytePath>()
   if (asked.length > 0) {
-    const { entries, skipped } = await readManifest(far, { paths: asked.map(toWire), exclude: [...selection.exclude] })
+    const { entries, skipped } = await readManifest(far, selection, { paths: asked.map(toWire) })
     for (const path of [...(entries?.keys() ?? []), ...skipped.map((one) => one.path)]) hidden.add(path)
   }
   for (const { do: what, path } of plan.actions)
@@ -209,10 +199,4 @@ function withoutTwins<T extends Action>(run: Run, coming: readonly T[], near: Ne
     run.tally.skipped.push({ path, why: `this disk takes it for ${toText(other)}` })
     return false
   })
-}
-
-function countSame({ agreed, far }: Memory): number {
-  let same = 0
-  for (const [path, { id }] of agreed) if (far.get(path)?.id === id) same++
-  return same
 }

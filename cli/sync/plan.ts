@@ -39,8 +39,10 @@ export type Left =
 export interface Plan {
   actions: Action[]
   left: Left[]
-  /** Both sides hold the same. */
-  agreed: Map<BytePath, Agreed>
+  /** What both sides hold by now, or, undefined, neither: to be remembered. */
+  learned: Map<BytePath, Agreed | undefined>
+  /** Files that both sides hold alike. */
+  same: number
 }
 
 export interface Sides {
@@ -55,18 +57,18 @@ export interface Rules {
   prefer: Side | undefined
 }
 
-/** @param isOut paths that take no part, whatever is there */
-export function makePlan(sides: Sides, rules: Rules, isOut: (path: BytePath) => boolean): Plan {
-  const plan: Plan = { actions: [], left: [], agreed: new Map() }
-  const paths = new Set([...sides.near.keys(), ...sides.far.keys(), ...sides.agreed.keys()])
-  for (const path of [...paths].sort(byBytes)) {
-    const agreed = sides.agreed.get(path)
-    if (isOut(path)) {
-      if (agreed !== undefined) plan.agreed.set(path, agreed) // it may take part again
-      continue
-    }
-    decide({ path, near: sides.near.get(path), far: sides.far.get(path), agreed }, rules, plan)
-  }
+/** @param isOut paths that take no part, whatever is there; what was agreed on them is kept */
+export function makePlan({ near, far, agreed }: Sides, rules: Rules, isOut: (path: BytePath) => boolean): Plan {
+  const plan: Plan = { actions: [], left: [], learned: new Map(), same: 0 }
+  for (const [path, entry] of near)
+    if (!isOut(path)) decide({ path, near: entry, far: far.get(path), agreed: agreed.get(path) }, rules, plan)
+  for (const [path, entry] of far)
+    if (!near.has(path) && !isOut(path))
+      decide({ path, near: undefined, far: entry, agreed: agreed.get(path) }, rules, plan)
+  for (const path of agreed.keys())
+    if (!near.has(path) && !far.has(path) && !isOut(path)) plan.learned.set(path, undefined)
+  plan.actions.sort((a, b) => byBytes(a.path, b.path))
+  plan.left.sort((a, b) => byBytes(a.path, b.path))
   return plan
 }
 
@@ -78,17 +80,13 @@ interface Seen {
 }
 
 function decide(seen: Seen, rules: Rules, plan: Plan): void {
-  const { path, near, far, agreed } = seen
-  if (near === undefined && far === undefined) return
+  const { near, far, agreed } = seen
   const nearChanged = near?.id !== agreed?.id || (near !== undefined && agreed === undefined)
   const farChanged = far?.id !== agreed?.id
   if (near !== undefined && far !== undefined && near.id === far.id) decideMode(seen, rules, plan)
-  else {
-    if (agreed !== undefined) plan.agreed.set(path, agreed)
-    if (nearChanged && farChanged) decideConflict(seen, rules, plan)
-    else if (nearChanged) decideOutward(seen, rules, plan)
-    else decideInward(seen, rules, plan)
-  }
+  else if (nearChanged && farChanged) decideConflict(seen, rules, plan)
+  else if (nearChanged) decideOutward(seen, rules, plan)
+  else decideInward(seen, rules, plan)
 }
 
 /** Changed here alone. */
@@ -138,18 +136,16 @@ function decideConflict({ path, near, far }: Seen, rules: Rules, plan: Plan): vo
 /** The same content on both sides. */
 function decideMode({ path, near, far, agreed }: Seen, { direction }: Rules, plan: Plan): void {
   if (near?.id === undefined || far === undefined) return
-  const modes = { nearMode: near.mode, farMode: far.mode }
+  plan.same++
   const isNearNew = near.mode !== agreed?.nearMode
   const isFarNew = far.mode !== agreed?.farMode
+  if (agreed?.id === near.id && !isNearNew && !isFarNew) return
   const isDifferent = near.mode !== far.mode
   if (isDifferent && isNearNew && (!isFarNew || direction === 'to') && direction !== 'from')
     plan.actions.push({ do: 'mode-far', path, mode: near.mode, expect: far.id })
   else if (isDifferent && isFarNew && (!isNearNew || direction === 'from') && direction !== 'to')
     plan.actions.push({ do: 'mode-near', path, mode: far.mode, expect: near.id })
   // A mode that waits for its direction is remembered as it was.
-  const isSettled = !isDifferent || agreed === undefined || (isNearNew && isFarNew)
-  plan.agreed.set(path, {
-    id: near.id,
-    ...(isSettled || agreed?.id !== near.id ? modes : { nearMode: agreed.nearMode, farMode: agreed.farMode }),
-  })
+  const waits = isDifferent && agreed?.id === near.id && isNearNew !== isFarNew
+  if (!waits) plan.learned.set(path, { id: near.id, nearMode: near.mode, farMode: far.mode })
 }

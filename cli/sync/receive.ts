@@ -45,7 +45,7 @@ async function receive(
   const copy = action.keep === undefined ? undefined : conflictName(run, path, action.keep)
   const placed = await place(run, path, action.expect, file, frames, copy)
   if (!settle(run, path, placed)) return
-  run.memory.agreed.set(path, { id: file.id, nearMode: file.mode, farMode: file.mode })
+  run.memory.agree(path, { id: file.id, nearMode: file.mode, farMode: file.mode })
   if (copy !== undefined) run.tally.conflicts.push({ path, message: 'the version of here was kept beside', copy })
   if (placed.done !== 'applied') return
   run.tally.received.files++
@@ -84,11 +84,11 @@ export async function changeNear(run: Run, actions: readonly Changing[]): Promis
     const where: Placing = { tree: run.tree, path, known: run.memory.near, expect }
     if (action.do === 'delete-near') {
       if (!settle(run, path, await remove(where))) continue
-      run.memory.agreed.delete(path)
+      run.memory.agree(path, undefined)
       run.tally.deleted.here++
       run.onDone('deleted here', path)
     } else if (settle(run, path, await changeMode(where, action.mode))) {
-      run.memory.agreed.set(path, { id: expect, nearMode: action.mode, farMode: action.mode })
+      run.memory.agree(path, { id: expect, nearMode: action.mode, farMode: action.mode })
       run.tally.modes++
       run.onDone('mode set here', path)
     }

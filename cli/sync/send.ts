@@ -59,8 +59,8 @@ function settle(run: Run, action: Outward, sent: Sent | undefined, result: SyncR
     run.tally.failed.push({ path, message: `there: ${result.message ?? result.code ?? 'it failed'}` })
     run.tally.full ||= result.code === 'disk_full'
   } else if (action.do === 'delete-far') {
-    run.memory.agreed.delete(path)
-    run.memory.far.delete(path)
+    run.memory.agree(path, undefined)
+    run.memory.setFar(path, undefined)
     run.tally.deleted.there++
     run.onDone('deleted there', path)
   } else if (action.do === 'mode-far') agree(run, path, action.expect, action.mode, undefined)
@@ -69,8 +69,8 @@ function settle(run: Run, action: Outward, sent: Sent | undefined, result: SyncR
 }
 
 function agree(run: Run, path: BytePath, id: Sent['id'], mode: number, sent: Sent | undefined, size?: number): void {
-  run.memory.agreed.set(path, { id, nearMode: mode, farMode: mode })
-  run.memory.far.set(path, { id, mode, size: isLinkId(id) ? 0 : (size ?? run.memory.far.get(path)?.size ?? 0) })
+  run.memory.agree(path, { id, nearMode: mode, farMode: mode })
+  run.memory.setFar(path, { id, mode, size: isLinkId(id) ? 0 : (size ?? run.memory.far.get(path)?.size ?? 0) })
   if (sent !== undefined) {
     run.tally.sent.files++
     run.tally.sent.bytes += sent.size

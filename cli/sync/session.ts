@@ -27,10 +27,9 @@ export async function openSession(world: World, pair: Pair, options: SessionOpti
   const lock = await lockPair(fileOf(world, pair, 'lock'))
   try {
     const file = fileOf(world, pair, 'memory')
-    const { memory, text: before } = await readMemory(file)
-    let text = before
+    const memory = await readMemory(file)
     const save = async () => {
-      if (!options.dryRun) text = await writeMemory(file, memory, text)
+      if (!options.dryRun) await writeMemory(file, memory)
     }
     return {
       memory,

@@ -98,10 +98,8 @@ async function untilQuiet(wake: Wake, signal: AbortSignal): Promise<void> {
 
 /** A lost connection counts as a change: the next pass waits for it, and then looks at everything. */
 async function hasFarChanged({ memory }: Session, { far, selection }: WatchOptions): Promise<boolean> {
-  const { ignore, exclude, include } = selection
   try {
-    const asked = { ignore, exclude: [...exclude], include: [...include], known: memory.farDigest() }
-    return (await readManifest(far, asked)).entries !== undefined
+    return (await readManifest(far, selection, { known: memory.farDigest })).entries !== undefined
   } catch (error) {
     if (far.signal.aborted || isLoss(error)) return true
     throw error

@@ -31,9 +31,14 @@ const RACY_MS = 50
 const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 const readAsync = promisify(readCallback)
 
-/** Changes whenever the content does: a write moves the times, a replacement the inode. */
-export const tagOf = (stats: Stats): string =>
-  `${stats.size}-${stats.mtimeMs}-${stats.ctimeMs}-${stats.ino.toString(36)}-${stats.dev.toString(36)}`
+/** What of a file changes whenever its content does: a write moves the times, a replacement the inode. */
+export type Facts = Pick<Stats, 'size' | 'mtimeMs' | 'ctimeMs' | 'ino' | 'dev'>
+
+/** Compared as numbers: as text they would cost more than the rest of a scan. */
+export const isUnchanged = (a: Facts, b: Facts): boolean =>
+  a.mtimeMs === b.mtimeMs && a.ctimeMs === b.ctimeMs && a.size === b.size && a.ino === b.ino && a.dev === b.dev
+
+const factsOf = ({ size, mtimeMs, ctimeMs, ino, dev }: Facts): Facts => ({ size, mtimeMs, ctimeMs, ino, dev })
 
 export const idOfBytes = (bytes: Uint8Array): ContentId => `sha256:${hash('sha256', bytes, 'hex')}`
 export const linkId = (target: BytePath): ContentId => `link:${Buffer.from(target, 'latin1').toString('base64')}`
@@ -48,58 +53,70 @@ export class ChangedMeanwhile extends Error {
   }
 }
 
-/** Ids by path, each good as long as the file's tag is the same. */
+/** Ids by path, each good as long as the file's facts are the same. */
 export interface KnownContent {
-  get(path: BytePath, tag: string): ContentId | undefined
+  get(path: BytePath, facts: Facts): ContentId | undefined
   /** Does nothing for what was changed a moment ago. */
-  set(path: BytePath, stats: Stats, id: ContentId): void
+  set(path: BytePath, facts: Facts, id: ContentId): void
+}
+
+export interface Known {
+  facts: Facts
+  id: ContentId
 }
 
 /** So many; the oldest are forgotten. */
 export class ContentMemory implements KnownContent {
   readonly #limit: number
-  readonly #known = new Map<BytePath, { tag: string; id: ContentId }>()
+  readonly #known = new Map<BytePath, Known>()
 
   constructor(limit: number) {
     this.#limit = limit
   }
 
-  get(path: BytePath, tag: string): ContentId | undefined {
+  get size(): number {
+    return this.#known.size
+  }
+
+  get(path: BytePath, facts: Facts): ContentId | undefined {
     const known = this.#known.get(path)
-    return known?.tag === tag ? known.id : undefined
+    return known !== undefined && isUnchanged(known.facts, facts) ? known.id : undefined
   }
 
-  set(path: BytePath, stats: Stats, id: ContentId): void {
-    if (!isRacy(stats, Date.now())) this.put(path, tagOf(stats), id)
+  set(path: BytePath, facts: Facts, id: ContentId): void {
+    if (!isRacy(facts, Date.now())) this.put(path, factsOf(facts), id)
   }
 
-  put(path: BytePath, tag: string, id: ContentId): void {
-    this.#known.delete(path)
-    this.#known.set(path, { tag, id })
+  put(path: BytePath, facts: Facts, id: ContentId): void {
+    this.#known.set(path, { facts, id })
     if (this.#known.size <= this.#limit) return
     const oldest = this.#known.keys().next()
     if (!oldest.done) this.#known.delete(oldest.value)
   }
 
-  entries(): IterableIterator<[BytePath, { tag: string; id: ContentId }]> {
-    return this.#known.entries()
+  entry(path: BytePath): Known | undefined {
+    return this.#known.get(path)
   }
 
-  forget(isGone: (path: BytePath) => boolean): void {
-    for (const path of this.#known.keys()) if (isGone(path)) this.#known.delete(path)
+  paths(): IterableIterator<BytePath> {
+    return this.#known.keys()
+  }
+
+  delete(path: BytePath): void {
+    this.#known.delete(path)
   }
 
   /** The same memory for a tree whose root is this folder. */
   under(folder: BytePath): KnownContent {
     if (folder === '') return this
     return {
-      get: (path, tag) => this.get(`${folder}/${path}`, tag),
-      set: (path, stats, id) => this.set(`${folder}/${path}`, stats, id),
+      get: (path, facts) => this.get(`${folder}/${path}`, facts),
+      set: (path, facts, id) => this.set(`${folder}/${path}`, facts, id),
     }
   }
 }
 
-const isRacy = (stats: Stats, nowMs: number): boolean => stats.mtimeMs > nowMs - RACY_MS
+const isRacy = ({ mtimeMs }: Facts, nowMs: number): boolean => mtimeMs > nowMs - RACY_MS
 
 export interface SmallFile {
   bytes: Buffer
@@ -120,7 +137,7 @@ export function readSmall(tree: Tree, path: BytePath): SmallFile {
       length += got
       if (got === 0 || length === buffer.length) break
     }
-    if (length !== stats.size || tagOf(fstatSync(fd)) !== tagOf(stats)) throw new ChangedMeanwhile()
+    if (length !== stats.size || !isUnchanged(fstatSync(fd), stats)) throw new ChangedMeanwhile()
     const bytes = buffer.subarray(0, length)
     return { bytes, stats, id: idOfBytes(bytes) }
   } finally {
@@ -139,7 +156,6 @@ export interface OpenFile {
 export function openFile(tree: Tree, path: BytePath): OpenFile {
   const fd = openSync(tree.at(path), OPEN_FILE)
   const stats = fstatSync(fd)
-  const tag = tagOf(stats)
   return {
     stats,
     close: () => closeSync(fd),
@@ -152,7 +168,7 @@ export function openFile(tree: Tree, path: BytePath): OpenFile {
         at += bytesRead
         yield buffer.subarray(0, bytesRead)
       }
-      if (tagOf(fstatSync(fd)) !== tag) throw new ChangedMeanwhile()
+      if (!isUnchanged(fstatSync(fd), stats)) throw new ChangedMeanwhile()
     },
   }
 }
@@ -171,7 +187,7 @@ export async function contentOf(tree: Tree, path: BytePath, known: KnownContent)
   if (stats === undefined) return undefined
   if (stats.isSymbolicLink()) return linkAt(tree, path, stats)
   if (!stats.isFile()) return 'special'
-  const id = known.get(path, tagOf(stats))
+  const id = known.get(path, stats)
   if (id !== undefined) return { id, stats }
   const fresh = await read(tree, path, stats.size)
   known.set(path, fresh.stats, fresh.id)

@@ -3,9 +3,11 @@
  * elsewhere every `.gitignore` on the way counts. A repository inside another is asked on its own. What is listed are words
  * only: whether a path is there, and what it is, is looked at afterwards.
  */
+import { existsSync, type Stats } from 'node:fs'
+import { dirname, join } from 'node:path'
 import ignore, { type Ignore } from 'ignore'
 import { readSmall } from './content.ts'
-import { type BytePath, isOwnName, joined, nameOf, refusedPath, toText } from './names.ts'
+import { type BytePath, isOrdinary, joined, toText } from './names.ts'
 import type { Tree } from './tree.ts'
 
 export interface Selection {
@@ -16,14 +18,23 @@ export interface Selection {
   include: readonly string[]
 }
 
+/** Whether git could find a repository from here up. It saves starting it where there is none. */
+export function isInRepository(folder: string, top = '/'): boolean {
+  for (let path = folder; ; path = dirname(path)) {
+    if (existsSync(join(path, '.git'))) return true
+    if (path === top || path === dirname(path)) return false
+  }
+}
+
 /** git's output as bytes; undefined when it refuses, as it does outside a repository. */
 export type RunGit = (cwd: string | Buffer, args: readonly string[]) => Promise<BytePath | undefined>
 
 /** More than this in one tree is refused. */
 export const MAX_PATHS = 1_000_000
 const MAX_DEPTH = 200
-/** Folders that are read before others have their turn. */
-const FOLDERS_A_TURN = 100
+/** Files that are looked at before others have their turn: about 10 ms. */
+const LOOKS_A_TURN = 1_000
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
 export class TooManyPaths extends Error {
   override readonly name = 'TooManyPaths'
@@ -32,11 +43,27 @@ export class TooManyPaths extends Error {
   }
 }
 
+/** Something that is there and no folder. */
+export interface Listed {
+  path: BytePath
+  stats: Stats
+}
+
 /** Sorted by their bytes, each once. @param git undefined where there is none to be asked */
-export async function listTree(tree: Tree, selection: Selection, git: RunGit | undefined): Promise<BytePath[]> {
+export async function listTree(tree: Tree, selection: Selection, git: RunGit | undefined): Promise<Listed[]> {
   const lister = new Lister(tree, selection, git)
   await lister.list('', 0)
-  return [...lister.paths].sort(byBytes)
+  const found: Listed[] = []
+  for (const [path, stats] of lister.found) found.push({ path, stats })
+  return found.sort((a, b) => byBytes(a.path, b.path))
+}
+
+/** The same for paths that are known. */
+export function* look(tree: Tree, paths: Iterable<BytePath>): Generator<Listed> {
+  for (const path of paths) {
+    const stats = tree.look(path)
+    if (stats !== undefined && !stats.isDirectory()) yield { path, stats }
+  }
 }
 
 export const byBytes = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
@@ -44,17 +71,17 @@ export const byBytes = (a: string, b: string): number => (a < b ? -1 : a > b ? 1
 /** What `exclude` names, and what never travels. */
 export function isLeftOut(exclude: readonly string[]): (path: BytePath) => boolean {
   const rules = exclude.length === 0 ? undefined : ignore().add([...exclude])
-  return (path) => isOwnName(path) || refusedPath(path) !== undefined || rules?.ignores(toText(path)) === true
+  return (path) => !isOrdinary(path) || rules?.ignores(toText(path)) === true
 }
 
 class Lister {
-  readonly paths = new Set<BytePath>()
+  readonly found = new Map<BytePath, Stats>()
   readonly #tree: Tree
   readonly #selection: Selection
   readonly #git: RunGit | undefined
   readonly #isOut: (path: BytePath) => boolean
   readonly #included: Ignore | undefined
-  #folders = 0
+  #looks = 0
 
   constructor(tree: Tree, selection: Selection, git: RunGit | undefined) {
     this.#tree = tree
@@ -68,13 +95,16 @@ class Lister {
     if (depth > MAX_DEPTH) return
     const listed = this.#selection.ignore ? await this.#askGit(folder) : undefined
     if (listed === undefined) return await this.#walk(folder, [], depth)
-    for (const path of listed) {
-      const isFolder = path.endsWith('/') // a repository of its own that git does not track
-      if (isFolder) await this.list(joined(folder, path.slice(0, -1)), depth + 1)
-      else if (this.#add(joined(folder, path)) && this.#tree.look(joined(folder, path))?.isDirectory()) {
-        this.paths.delete(joined(folder, path)) // a submodule
-        await this.list(joined(folder, path), depth + 1)
-      }
+    for (const name of listed) {
+      if (++this.#looks % LOOKS_A_TURN === 0) await turn()
+      const isRepository = name.endsWith('/') // of its own, that git does not track
+      const path = joined(folder, isRepository ? name.slice(0, -1) : name)
+      if (this.found.has(path) || (!isRepository && this.#isOut(path))) continue
+      const stats = this.#tree.look(path)
+      if (stats === undefined) continue
+      if (stats.isDirectory())
+        await this.list(path, depth + 1) // such a one, or a submodule
+      else this.#add(path, stats)
     }
   }
 
@@ -95,22 +125,22 @@ class Lister {
 
   /** @param rules of the folders above, each with the folder that it counts in */
   async #walk(folder: BytePath, above: readonly Rules[], depth: number): Promise<void> {
-    if (++this.#folders % FOLDERS_A_TURN === 0) await new Promise((resolve) => setImmediate(resolve))
     const names = this.#tree.names(folder)
     const own = this.#selection.ignore && names.includes('.gitignore') ? this.#rulesIn(folder) : undefined
     const rules = own === undefined ? above : [...above, own]
     const folders: BytePath[] = []
     for (const name of names) {
+      if (++this.#looks % LOOKS_A_TURN === 0) await turn()
       const path = joined(folder, name)
-      const stats = name === '.git' || this.#isOut(path) ? undefined : this.#tree.look(path)
+      const stats = name === '.git' || this.#isOut(path) ? undefined : this.#tree.glance(path)
       if (stats === undefined) continue
       const isFolder = stats.isDirectory()
-      if (isIgnored(rules, path, isFolder) && !this.#isIncluded(path)) {
+      if (rules.length > 0 && isIgnored(rules, path, isFolder) && !this.#isIncluded(path)) {
         if (isFolder && this.#included !== undefined) folders.push(path)
         continue
       }
       if (isFolder) folders.push(path)
-      else this.#add(path)
+      else this.#add(path, stats)
     }
     for (const path of folders) {
       if (depth >= MAX_DEPTH) return
@@ -133,11 +163,9 @@ class Lister {
     return this.#included?.ignores(toText(path)) === true
   }
 
-  #add(path: BytePath): boolean {
-    if (this.#isOut(path) || nameOf(path) === '') return false
-    if (this.paths.size >= MAX_PATHS) throw new TooManyPaths()
-    this.paths.add(path)
-    return true
+  #add(path: BytePath, stats: Stats): void {
+    if (this.found.size >= MAX_PATHS) throw new TooManyPaths()
+    this.found.set(path, stats)
   }
 }
 

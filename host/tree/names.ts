@@ -34,6 +34,16 @@ export const forCall = (path: BytePath): string | Buffer => (ASCII.test(path) ? 
 
 export const isOwnName = (path: BytePath): boolean => OURS.test(path) || CONFLICT_COPY.test(path)
 
+/** Nothing in such a path can be refused or be a name of ours. */
+const PLAIN = /^(?:[\w+@,-][\w+@,.-]*\/)*[\w+@,-][\w+@,.-]*$/
+const MAX_PLAIN = 200
+
+/** True for a path that takes part: no name of ours, and none that is refused. It is asked for every file. */
+export function isOrdinary(path: BytePath): boolean {
+  if (path.length < MAX_PLAIN && !path.includes('.conflict-') && PLAIN.test(path)) return true
+  return !isOwnName(path) && refusedPath(path) === undefined
+}
+
 /** Why a path may not be part of a tree; undefined when it may. */
 export function refusedPath(path: BytePath): string | undefined {
   if (path === '' || path.startsWith('/') || path.length > MAX_PATH || path.includes('\0')) return 'it is no path'

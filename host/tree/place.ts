@@ -21,7 +21,15 @@ import {
   writeSync,
 } from 'node:fs'
 import { promisify } from 'node:util'
-import { type ContentId, contentOf, type KnownContent, type Now, type Present, tagOf, targetOf } from './content.ts'
+import {
+  type ContentId,
+  contentOf,
+  isUnchanged,
+  type KnownContent,
+  type Now,
+  type Present,
+  targetOf,
+} from './content.ts'
 import { type BytePath, forCall, joined, parentOf } from './names.ts'
 import { codeOf, type Tree } from './tree.ts'
 
@@ -199,7 +207,7 @@ function remember({ tree, path, known }: Placing, id: ContentId | undefined): vo
 
 function isUntouched({ tree, path }: Placing, now: Now): boolean {
   const stats = tree.look(path)
-  return isPresent(now) && stats !== undefined && tagOf(stats) === tagOf(now.stats)
+  return isPresent(now) && stats !== undefined && isUnchanged(stats, now.stats)
 }
 
 /** @returns whether it was another one */

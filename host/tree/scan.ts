@@ -1,7 +1,8 @@
 /** A tree as a list of what is in it: contents by their ids, and what cannot travel by the reason. */
 import { createHash } from 'node:crypto'
 import { readlinkSync, type Stats } from 'node:fs'
-import { ChangedMeanwhile, type ContentId, contentOf, type KnownContent, linkId, tagOf } from './content.ts'
+import { ChangedMeanwhile, type ContentId, contentOf, type KnownContent, linkId } from './content.ts'
+import type { Listed } from './list.ts'
 import { type BytePath, staysInside } from './names.ts'
 import { isNoWay, type Tree } from './tree.ts'
 
@@ -12,8 +13,6 @@ export interface Entry {
   /** Permission bits. */
   mode: number
   size: number
-  mtimeMs: number
-  tag: string
 }
 
 export interface Skipped {
@@ -38,17 +37,17 @@ const TURN_MS = 10
 /** A file that changes while it is read is read so often. */
 const TRIES = 3
 
-/** @param paths sorted, so that each folder is opened once */
-export async function scan(tree: Tree, paths: readonly BytePath[], options: ScanOptions): Promise<Scan> {
+/** @param listed sorted, so that each folder is opened once */
+export async function scan(tree: Tree, listed: Iterable<Listed>, options: ScanOptions): Promise<Scan> {
   const found: Scan = { entries: [], skipped: [] }
   let turnEndsMs = Date.now() + TURN_MS
-  for (const path of paths) {
+  for (const one of listed) {
     if (Date.now() > turnEndsMs) {
       await new Promise((resolve) => setImmediate(resolve))
       options.signal?.throwIfAborted()
       turnEndsMs = Date.now() + TURN_MS
     }
-    const seen = await lookAt(tree, path, options)
+    const seen = known(one, options) ?? (await lookAt(tree, one, options))
     if (seen === undefined) continue
     if ('why' in seen) found.skipped.push(seen)
     else found.entries.push(seen)
@@ -56,13 +55,16 @@ export async function scan(tree: Tree, paths: readonly BytePath[], options: Scan
   return found
 }
 
-async function lookAt(tree: Tree, path: BytePath, options: ScanOptions): Promise<Entry | Skipped | undefined> {
-  const stats = tree.look(path)
-  if (stats === undefined || stats.isDirectory()) return undefined
+/** Without any waiting, where nothing need be read. */
+function known({ path, stats }: Listed, options: ScanOptions): Entry | undefined {
+  if (!stats.isFile()) return undefined
+  const id = options.known.get(path, stats)
+  return id !== undefined || options.wants?.(path) === false ? entry(path, stats, id) : undefined
+}
+
+async function lookAt(tree: Tree, { path, stats }: Listed, options: ScanOptions): Promise<Entry | Skipped | undefined> {
   if (stats.isSymbolicLink()) return link(tree, path, stats)
   if (!stats.isFile()) return { path, why: `it is a ${kindOf(stats)}` }
-  const id = options.known.get(path, tagOf(stats))
-  if (id !== undefined || options.wants?.(path) === false) return entry(path, stats, id)
   for (let attempt = 1; ; attempt++) {
     try {
       const now = await contentOf(tree, path, options.known)
@@ -94,8 +96,6 @@ const entry = (path: BytePath, stats: Stats, id: ContentId | undefined): Entry =
   id,
   mode: stats.isFile() ? stats.mode & 0o777 : 0o777,
   size: stats.isFile() ? stats.size : 0,
-  mtimeMs: stats.mtimeMs,
-  tag: tagOf(stats),
 })
 
 function kindOf(stats: Stats): string {

@@ -16,12 +16,13 @@ it('carries what is new on each side to the other, and then has nothing to do', 
   expect(statSync(join(far, 'bin/run')).mode & 0o777).toBe(0o755)
   expect(Math.abs(statSync(join(far, 'a')).mtimeMs - statSync(join(near, 'a')).mtimeMs)).toBeLessThan(1)
   const paths: string[] = []
-  between.request = (input, init) => {
-    paths.push(new URL(input).pathname)
-    return fetch(input, init)
+  const { ask } = between
+  between.ask = (route, ...rest) => {
+    paths.push(route.name)
+    return ask(route, ...rest)
   }
   const second = await sync()
-  expect([didNothing(second), paths]).toEqual([true, ['/sync/manifest']])
+  expect([didNothing(second), paths]).toEqual([true, ['syncManifest']])
 })
 
 it('sends only what changed, also when it is as long as before', async () => {

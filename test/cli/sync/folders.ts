@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { onTestFinished } from 'vitest'
+import { type Ask, asking } from '../../../cli/sync/ask.ts'
 import { Memory } from '../../../cli/sync/memory.ts'
 import { type SyncOptions, syncOnce } from '../../../cli/sync/pass.ts'
 import type { Rules } from '../../../cli/sync/plan.ts'
@@ -18,9 +19,11 @@ export interface Folders {
   /** What was done, in order. */
   done: string[]
   sync(rules?: Partial<Rules>, more?: Partial<SyncOptions>): Promise<Tally>
-  /** Waits in the way of each request, so that a test can break it. */
-  between: { request: (input: string, init: RequestInit) => Promise<Response> }
+  /** Stands in the way of each request, so that a test can break it. */
+  between: { ask: Ask }
 }
+
+const HEADERS = createClient({ baseUrl: '', token: 'none', version: 'test' }).headers
 
 export async function makeFolders(): Promise<Folders> {
   const near = mkdtempSync(join(tmpdir(), 'rclaude-near-'))
@@ -29,17 +32,19 @@ export async function makeFolders(): Promise<Folders> {
     rmSync(near, { recursive: true, force: true })
     await agent.close()
   })
-  const between: Folders['between'] = { request: (input, init) => fetch(input, init) }
-  const client = createClient({
-    baseUrl: agent.url,
-    token: 'none',
-    version: 'test',
-    fetch: (input, init = {}) => between.request(String(input).replace('/v1/tasks/task_test', ''), init),
-  })
+  const straight = asking({ client: { baseUrl: agent.url, headers: HEADERS }, taskId: '' })
+  const between: Folders['between'] = {
+    ask: (route, body, signal) => straight({ ...route, path: route.forward ?? '' }, body, signal),
+  }
   const done: string[] = []
   const options: SyncOptions = {
     directory: near,
-    far: { client, taskId: 'task_test', folder: '', signal: new AbortController().signal },
+    far: {
+      ask: (...call) => between.ask(...call),
+      taskId: 'task_test',
+      folder: '',
+      signal: new AbortController().signal,
+    },
     memory: new Memory(),
     selection: { ignore: true, exclude: [], include: [] },
     rules: { direction: 'both', delete: false, prefer: undefined },

@@ -51,7 +51,7 @@ export const SyncManifestHead = z.object({
   unchanged: z.boolean(),
   /** False when there is no such folder. */
   exists: z.boolean(),
-  /** What is there and cannot travel: fifos, devices, links that lead out of the folder. */
+  /** What is there and cannot travel: fifos, devices, links that lead out of the folder. The first thousand. */
   skipped: z.array(z.object({ path: WirePath, why: z.string() })),
 })
 export type SyncManifestHead = z.infer<typeof SyncManifestHead>

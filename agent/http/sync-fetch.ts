@@ -1,6 +1,14 @@
 /** Many files in one answer, each with its SHA-256 before its bytes; one that changes meanwhile does not match it. */
 import type { Context } from 'hono'
-import { ChangedMeanwhile, contentOf, openFile, type Present, readSmall, SMALL_BYTES } from '../../host/tree/content.ts'
+import {
+  ChangedMeanwhile,
+  contentOf,
+  newScratch,
+  openFile,
+  type Present,
+  readSmall,
+  SMALL_BYTES,
+} from '../../host/tree/content.ts'
 import { inBlocks } from '../../host/tree/frames.ts'
 import { type BytePath, refusedPath } from '../../host/tree/names.ts'
 import { codeOf, type Tree } from '../../host/tree/tree.ts'
@@ -34,18 +42,24 @@ async function* frames(
   folder: SyncFolder,
   paths: readonly BytePath[],
 ): AsyncGenerator<string | Uint8Array> {
-  for (const path of paths) yield* framesOf(tree, folder, path)
+  const scratch = newScratch()
+  for (const path of paths) yield* framesOf(tree, folder, path, scratch)
   yield line({ end: true })
 }
 
-async function* framesOf(tree: Tree, { known }: SyncFolder, path: BytePath): AsyncGenerator<string | Uint8Array> {
+async function* framesOf(
+  tree: Tree,
+  { known }: SyncFolder,
+  path: BytePath,
+  scratch: Buffer,
+): AsyncGenerator<string | Uint8Array> {
   const refused = refusedPath(path)
   if (refused !== undefined) return yield line({ missing: refused })
   let size: number
   try {
     const stats = tree.look(path)
     if (stats?.isFile() && stats.size <= SMALL_BYTES) {
-      const small = readSmall(tree, path)
+      const small = readSmall(tree, path, scratch)
       known.set(path, small.stats, small.id)
       yield line(headOf(small))
       return yield small.bytes

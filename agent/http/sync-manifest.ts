@@ -28,6 +28,8 @@ import type { SyncFolder } from './sync.ts'
 /** Then the folder is walked without git. */
 const GIT_TIMEOUT_MS = 30_000
 const LINES_A_WRITE = 500
+/** Named of what cannot travel; none of it is ever touched, named or not. */
+const MAX_SKIPPED = 1_000
 
 type Request = z.output<typeof SyncManifestRequest>
 
@@ -41,7 +43,7 @@ export async function sendManifest(c: Context<AgentEnv>, folder: SyncFolder, req
       entries: entries.length,
       unchanged: digest === request.known,
       exists: tree !== undefined,
-      skipped: skipped.map(({ path, why }) => ({ path: toWire(path), why })),
+      skipped: skipped.slice(0, MAX_SKIPPED).map(({ path, why }) => ({ path: toWire(path), why })),
     }
     return await stream(c, { 'content-type': 'application/x-ndjson' }, async (answer) => {
       await answer.write(`${JSON.stringify(head)}\n`)

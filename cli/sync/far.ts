@@ -18,6 +18,9 @@ import {
 import type { Ask } from './ask.ts'
 import type { FarEntry } from './memory.ts'
 
+/** The first line of a manifest names what cannot travel. */
+const MAX_HEAD_BYTES = 8 * 1024 ** 2
+
 export interface FarFolder {
   ask: Ask
   taskId: string
@@ -52,7 +55,7 @@ export async function readManifest(
     ...asked,
   }
   const body = { type: 'application/json', content: JSON.stringify(request) }
-  const lines = new FrameReader(await far.ask(routes.syncManifest, body, far.signal))
+  const lines = new FrameReader(await far.ask(routes.syncManifest, body, far.signal), MAX_HEAD_BYTES)
   const head = checked(SyncManifestHead.safeParse(await lines.line()))
   const skipped = head.skipped.map(({ path, why }) => ({ path: fromWire(path), why }))
   if (head.unchanged) return { exists: head.exists, digest: head.digest, entries: undefined, skipped }

@@ -171,7 +171,7 @@ export async function readMemory(file: string): Promise<Memory> {
 
 /** Writes nothing when nothing changed. */
 export async function writeMemory(file: string, memory: Memory): Promise<void> {
-  if (memory.isChanged) await writeOwnFile(file, memory.text())
+  if (memory.isChanged) await writeOwnFile(file, memory.text(), true)
 }
 
 /** It is our own and nobody else's to write: a checksum is enough to know that it is whole. */

@@ -101,6 +101,7 @@ export async function* sendFile(
   path: BytePath,
   { near, expect }: { near: NearEntry; expect: ContentId | undefined },
   known: KnownContent,
+  scratch: Buffer,
   told: (what: Sent | 'changed' | Error) => void,
 ): AsyncGenerator<string | Uint8Array> {
   const head = (id: ContentId, size: number, mtimeMs: number) => {
@@ -111,7 +112,7 @@ export async function* sendFile(
   try {
     const stats = tree.look(path)
     if (stats?.isFile() && stats.size <= SMALL_BYTES) {
-      const { bytes, id, stats: read } = readSmall(tree, path)
+      const { bytes, id, stats: read } = readSmall(tree, path, scratch)
       if (isStale(id)) return told('changed')
       known.set(path, read, id)
       yield head(id, bytes.length, read.mtimeMs)

@@ -1,5 +1,5 @@
 /** What goes to the far folder: deletes, modes and files as one stream, whose answer says what became of each. */
-import { isLinkId } from '../../host/tree/content.ts'
+import { isLinkId, newScratch } from '../../host/tree/content.ts'
 import { type BytePath, toWire } from '../../host/tree/names.ts'
 import type { SyncResult } from '../../protocol/sync.ts'
 import { applyFiles, operationLine } from './far.ts'
@@ -31,6 +31,7 @@ async function* operations(
   actions: readonly Outward[],
   pending: Pending[],
 ): AsyncGenerator<string | Uint8Array> {
+  const scratch = newScratch()
   for (const action of actions) {
     const path = toWire(action.path)
     if (action.do === 'delete-far' || action.do === 'mode-far') {
@@ -42,7 +43,7 @@ async function* operations(
       continue
     }
     const what = { near: action.near, expect: action.do === 'send' ? action.expect : action.far.id }
-    yield* sendFile(run.tree, action.path, what, run.memory.near, (told) => {
+    yield* sendFile(run.tree, action.path, what, run.memory.near, scratch, (told) => {
       if (told === 'changed') run.tally.again.push(action.path)
       else if (told instanceof Error) run.tally.failed.push({ path: action.path, message: `here: ${told.message}` })
       else pending.push({ action, sent: told })

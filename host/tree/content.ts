@@ -124,13 +124,16 @@ export interface SmallFile {
   id: ContentId
 }
 
-/** @throws ChangedMeanwhile, or the system's error */
-export function readSmall(tree: Tree, path: BytePath): SmallFile {
+/** For one reader who is done with a file's bytes before it reads the next: thousands of buffers would keep the collector busy. */
+export const newScratch = (): Buffer => Buffer.allocUnsafe(SMALL_BYTES + 1)
+
+/** @param scratch what the bytes may lie in. @throws ChangedMeanwhile, or the system's error */
+export function readSmall(tree: Tree, path: BytePath, scratch?: Buffer): SmallFile {
   const fd = openSync(tree.at(path), OPEN_FILE)
   try {
     const stats = fstatSync(fd)
     if (!stats.isFile() || stats.size > SMALL_BYTES) throw new ChangedMeanwhile()
-    const buffer = Buffer.allocUnsafe(stats.size + 1)
+    const buffer = scratch?.subarray(0, stats.size + 1) ?? Buffer.allocUnsafe(stats.size + 1)
     let length = 0
     for (;;) {
       const got = readSync(fd, buffer, length, buffer.length - length, null)

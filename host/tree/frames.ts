@@ -37,8 +37,11 @@ export class FrameReader {
   /** Bytes of the last `pieces` that nobody took. */
   #owed = 0
 
-  constructor(source: AsyncIterable<Uint8Array>) {
+  readonly #maxLineBytes: number
+
+  constructor(source: AsyncIterable<Uint8Array>, maxLineBytes = MAX_LINE_BYTES) {
     this.#source = source[Symbol.asyncIterator]()
+    this.#maxLineBytes = maxLineBytes
   }
 
   /** The next line's value, after what is left of the file before; undefined at the end of the stream. @throws BrokenFrames */
@@ -46,13 +49,14 @@ export class FrameReader {
     if (this.#owed > 0) for await (const _ of this.pieces(this.#owed));
     for (let searched = 0; ; ) {
       const end = this.#rest.indexOf(NEWLINE, searched)
+      if ((end < 0 ? this.#rest.length : end) > this.#maxLineBytes)
+        throw new BrokenFrames('a line of the stream is too long')
       if (end >= 0) {
         const text = this.#rest.toString('utf8', 0, end)
         this.#rest = this.#rest.subarray(end + 1)
         return parse(text)
       }
       searched = this.#rest.length
-      if (searched > MAX_LINE_BYTES) throw new BrokenFrames('a line of the stream is too long')
       if (await this.#more()) continue
       if (searched > 0) throw new BrokenFrames('the stream ended in the middle of a line')
       return undefined

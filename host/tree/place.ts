@@ -1,8 +1,10 @@
 /**
  * Puts files and links into a tree, and takes them out: each one whole or not at all, and only in place of what is expected
  * to be there. The bytes go to a temporary file in the same folder, which takes the name at the end; a name that must be free
- * is taken with link(), which fails when somebody was quicker. Nothing is synced to the disk one by one, as in rsync: after a
- * power cut the next manifest tells what is there.
+ * is taken with link(), which fails when somebody was quicker. A small file that is new is made under its own name, with
+ * O_EXCL and one write: that is half the calls, and a program that is killed just there leaves a short file where there was none,
+ * which is a conflict the next time and no loss. Nothing is synced to the disk one by one, as in rsync: after a power cut the
+ * next manifest tells what is there.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import {
@@ -10,6 +12,7 @@ import {
   constants,
   fchmodSync,
   fchownSync,
+  fstatSync,
   futimesSync,
   lchownSync,
   linkSync,
@@ -67,6 +70,8 @@ export async function placeFile(
   content: Uint8Array | AsyncIterable<Uint8Array>,
 ): Promise<Placed> {
   return await guarded(async () => {
+    if (content instanceof Uint8Array && place.expect === undefined && makeNew(place, facts, content))
+      return { done: 'applied' }
     const now = await contentOf(place.tree, place.path, place.known)
     if (isPresent(now) && now.id === facts.id) {
       return setMode(place, now, facts.mode) ? { done: 'applied' } : { done: 'same' }
@@ -128,6 +133,34 @@ function surprise(now: Now, expect: ContentId | undefined): Placed | undefined {
 
 const movedOn = (): Placed => ({ done: 'conflict', message: 'it changed meanwhile' })
 
+/** @returns false when something is there */
+function makeNew({ tree, path, known }: Placing, { id, mode, mtimeMs }: FileFacts, bytes: Uint8Array): boolean {
+  let fd: number
+  try {
+    fd = openSync(tree.at(path, true), CREATE, 0o600)
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return false
+    throw error
+  }
+  let isWhole = false
+  try {
+    writeWhole(fd, bytes)
+    finish(fd, tree, mode, mtimeMs)
+    isWhole = true
+    known.set(path, fstatSync(fd), id)
+    return true
+  } finally {
+    closeSync(fd)
+    if (!isWhole) unlinkQuietly(tree, path)
+  }
+}
+
+function finish(fd: number, { owner }: Tree, mode: number, mtimeMs: number): void {
+  if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid)
+  fchmodSync(fd, mode & MODE_BITS) // after chown
+  futimesSync(fd, mtimeMs / 1000, mtimeMs / 1000)
+}
+
 /** @returns the temporary file's path; undefined when the bytes were others than announced */
 async function fillTemporary(
   { tree, path }: Placing,
@@ -149,9 +182,7 @@ async function fillTemporary(
       }
       isGood = `sha256:${digest.digest('hex')}` === id
     }
-    if (tree.owner !== undefined) fchownSync(fd, tree.owner.uid, tree.owner.gid)
-    fchmodSync(fd, mode & MODE_BITS) // after chown
-    futimesSync(fd, mtimeMs / 1000, mtimeMs / 1000)
+    finish(fd, tree, mode, mtimeMs)
     return isGood ? temporary : undefined
   } catch (error) {
     isGood = false
@@ -222,8 +253,9 @@ function setMode({ tree, path }: Placing, { stats }: Present, mode: number): boo
   }
 }
 
-const temporaryBeside = (path: BytePath): BytePath =>
-  joined(parentOf(path), `.rclaude-sync-${randomBytes(8).toString('hex')}`)
+const OURS = randomBytes(8).toString('hex')
+let temporaries = 0
+const temporaryBeside = (path: BytePath): BytePath => joined(parentOf(path), `.rclaude-sync-${OURS}-${temporaries++}`)
 
 function unlinkQuietly(tree: Tree, path: BytePath): void {
   try {

@@ -25,6 +25,8 @@ export const MAX_SYNC_FILES = 20_000
 /** Longest JSON body of `manifest` and `fetch`. */
 export const MAX_SYNC_BODY = 8 * 1024 ** 2
 export const MAX_PATTERNS = 1_000
+/** The gateway waits a minute for the head of an answer. */
+export const MAX_SYNC_WAIT_SECONDS = 45
 
 const Patterns = z.array(z.string().max(1_000)).max(MAX_PATTERNS).default([])
 
@@ -37,6 +39,8 @@ export const SyncManifestRequest = z.object({
   include: Patterns,
   /** Digest of the manifest that the client has: when it is still true, the entries are left out. */
   known: z.string().optional(),
+  /** Wait so long for it to become untrue, for those who watch: each request leaves a row in the audit log. */
+  waitSeconds: z.number().min(0).max(MAX_SYNC_WAIT_SECONDS).default(0),
   /** Only these, whatever is ignored. */
   paths: z.array(WirePath).optional(),
 })

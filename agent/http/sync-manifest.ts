@@ -4,6 +4,7 @@
  */
 import { realpathSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Context } from 'hono'
 import type { z } from 'zod'
 import {
@@ -16,7 +17,7 @@ import {
   TooManyPaths,
 } from '../../host/tree/list.ts'
 import { type BytePath, fromWire, toWire } from '../../host/tree/names.ts'
-import { digestOf, type Scan, scan } from '../../host/tree/scan.ts'
+import { digestOf, type Entry, type Scan, scan } from '../../host/tree/scan.ts'
 import type { Tree } from '../../host/tree/tree.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { SyncEntry, SyncManifestHead, SyncManifestRequest } from '../../protocol/sync.ts'
@@ -28,15 +29,53 @@ import type { SyncFolder } from './sync.ts'
 /** Then the folder is walked without git. */
 const GIT_TIMEOUT_MS = 30_000
 const LINES_A_WRITE = 500
+/** While a client waits for a change; a folder that takes long to look at is looked at less often. */
+const LOOK_AGAIN_MS = 500
+const PAUSES_PER_LOOK = 10
 /** Named of what cannot travel; none of it is ever touched, named or not. */
 const MAX_SKIPPED = 1_000
 
 type Request = z.output<typeof SyncManifestRequest>
 
 export async function sendManifest(c: Context<AgentEnv>, folder: SyncFolder, request: Request): Promise<Response> {
+  const { head, entries } = await whenChanged(folder, request, goneSignal(c))
+  return await stream(c, { 'content-type': 'application/x-ndjson' }, async (answer) => {
+    await answer.write(`${JSON.stringify(head)}\n`)
+    for (let at = 0; at < entries.length && !head.unchanged && !answer.signal.aborted; at += LINES_A_WRITE)
+      await answer.write(
+        entries
+          .slice(at, at + LINES_A_WRITE)
+          .map(lineOf)
+          .join(''),
+      )
+    return undefined
+  })
+}
+
+const lineOf = ({ path, id, mode, size }: Entry): string =>
+  `${JSON.stringify({ path: toWire(path), id: id ?? '', mode, size } satisfies SyncEntry)}\n`
+
+interface Manifest {
+  head: SyncManifestHead
+  entries: Entry[]
+}
+
+/** Looks again and again until the client's manifest is not true any more, or its time is up, or it is gone. */
+async function whenChanged(folder: SyncFolder, request: Request, gone: AbortSignal): Promise<Manifest> {
+  const endMs = Date.now() + request.waitSeconds * 1_000
+  for (;;) {
+    const beganMs = Date.now()
+    const manifest = await manifestOf(folder, request, gone)
+    const pauseMs = Math.max(LOOK_AGAIN_MS, (Date.now() - beganMs) * PAUSES_PER_LOOK)
+    if (!manifest.head.unchanged || Date.now() + pauseMs > endMs) return manifest
+    await pause(pauseMs, undefined, { signal: gone }).catch(() => gone.throwIfAborted())
+  }
+}
+
+async function manifestOf(folder: SyncFolder, request: Request, signal: AbortSignal): Promise<Manifest> {
   const tree = folder.open(false)
   try {
-    const { entries, skipped } = tree === undefined ? NOTHING : await look(tree, folder, request)
+    const { entries, skipped } = tree === undefined ? NOTHING : await look(tree, folder, request, signal)
     const digest = digestOf(entries)
     const head: SyncManifestHead = {
       digest,
@@ -45,17 +84,7 @@ export async function sendManifest(c: Context<AgentEnv>, folder: SyncFolder, req
       exists: tree !== undefined,
       skipped: skipped.slice(0, MAX_SKIPPED).map(({ path, why }) => ({ path: toWire(path), why })),
     }
-    return await stream(c, { 'content-type': 'application/x-ndjson' }, async (answer) => {
-      await answer.write(`${JSON.stringify(head)}\n`)
-      const lines = head.unchanged
-        ? []
-        : entries.map(({ path, id = '', mode, size }): SyncEntry => ({ path: toWire(path), id, mode, size }))
-      for (let at = 0; at < lines.length && !answer.signal.aborted; at += LINES_A_WRITE) {
-        const some = lines.slice(at, at + LINES_A_WRITE)
-        await answer.write(some.map((line) => `${JSON.stringify(line)}\n`).join(''))
-      }
-      return undefined
-    })
+    return { head, entries }
   } catch (error) {
     if (!(error instanceof TooManyPaths)) throw error
     throw new RclaudeError(
@@ -67,14 +96,25 @@ export async function sendManifest(c: Context<AgentEnv>, folder: SyncFolder, req
   }
 }
 
+function goneSignal(c: Context<AgentEnv>): AbortSignal {
+  const gone = new AbortController()
+  c.env.outgoing.once('close', () => gone.abort(new RclaudeError('invalid', 'the client is gone')))
+  return gone.signal
+}
+
 const NOTHING: Scan = { entries: [], skipped: [] }
 
-async function look(tree: Tree, { root, owner, known }: SyncFolder, request: Request): Promise<Scan> {
+async function look(
+  tree: Tree,
+  { root, owner, known }: SyncFolder,
+  request: Request,
+  signal: AbortSignal,
+): Promise<Scan> {
   const listed =
     request.paths === undefined
       ? await listTree(tree, request, gitIn(root, owner))
       : lookAt(tree, only(request.paths.map(fromWire), request.exclude))
-  return await scan(tree, listed, { known })
+  return await scan(tree, listed, { known, signal })
 }
 function only(paths: readonly BytePath[], exclude: readonly string[]): BytePath[] {
   const isOut = isLeftOut(exclude)

@@ -32,7 +32,7 @@ export interface SyncFolder {
 }
 
 /** Files whose digests are remembered; about 200 bytes each. */
-const MAX_KNOWN = 200_000
+const MAX_KNOWN = 500_000
 
 export function syncRoutes(options: SyncRoutesOptions): Hono<AgentEnv> {
   const app = new Hono<AgentEnv>()

@@ -83,6 +83,7 @@ async function sync(invocation: Invocation, name: string, directory: string, opt
       rules: { direction, delete: options.delete === true, prefer: options.prefer },
       dryRun: options.dryRun === true,
       force: options.force === true,
+      umask: process.umask(),
       now: () => new Date(),
       policy: options.watch === true ? { ...PATIENCE, giveUpMs: Number.POSITIVE_INFINITY } : PATIENCE,
       onDone: view.onDone,

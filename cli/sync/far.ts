@@ -44,7 +44,7 @@ export interface Manifest {
 export async function readManifest(
   far: FarFolder,
   selection: Selection,
-  asked: Pick<SyncManifestRequest, 'known' | 'paths'>,
+  asked: Pick<SyncManifestRequest, 'known' | 'paths' | 'waitSeconds'>,
 ): Promise<Manifest> {
   const { ignore, exclude, include } = selection
   const request: SyncManifestRequest = {

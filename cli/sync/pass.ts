@@ -28,6 +28,7 @@ export interface SyncOptions {
   dryRun: boolean
   /** Delete although one side is empty. */
   force: boolean
+  umask: number
   now(): Date
   /** For `-v`: what was done, or would be, to which path. */
   onDone(what: string, path: BytePath): void
@@ -118,7 +119,7 @@ function refuseToEmpty({ rules, force, directory, far, memory }: SyncOptions, pl
 }
 
 function startRun(options: SyncOptions, tree: Tree | undefined, plan: Plan, near: NearScan, manifest: Manifest): Run {
-  const { memory, far, now, onDone } = options
+  const { memory, far, umask, now, onDone } = options
   const tally = emptyTally()
   tally.skipped = [...near.skipped, ...manifest.skipped]
   if (!options.dryRun) {
@@ -126,7 +127,7 @@ function startRun(options: SyncOptions, tree: Tree | undefined, plan: Plan, near
     if (memory.near.size > near.entries.size)
       for (const path of memory.near.paths()) if (!near.entries.has(path)) memory.near.delete(path)
   }
-  return { tree: tree as Tree, far, memory, tally, reasons: new Map(), now, onDone }
+  return { tree: tree as Tree, far, memory, tally, reasons: new Map(), umask, now, onDone }
 }
 
 /** A file that is there but takes no part (git ignores it by now) was not deleted: it stays on the other side too. */

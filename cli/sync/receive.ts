@@ -45,7 +45,7 @@ async function receive(
   const copy = action.keep === undefined ? undefined : conflictName(run, path, action.keep)
   const placed = await place(run, path, action.expect, file, frames, copy)
   if (!settle(run, path, placed)) return
-  run.memory.agree(path, { id: file.id, nearMode: file.mode, farMode: file.mode })
+  run.memory.agree(path, { id: file.id, nearMode: modeHere(run, file), farMode: file.mode })
   if (copy !== undefined) run.tally.conflicts.push({ path, message: 'the version of here was kept beside', copy })
   if (placed.done !== 'applied') return
   run.tally.received.files++
@@ -61,6 +61,9 @@ async function saveBeside(run: Run, path: BytePath, file: Fetched, frames: Frame
   return true
 }
 
+/** A link has none of its own. */
+const modeHere = ({ umask }: Run, { id, mode }: Fetched): number => (isLinkId(id) ? mode : mode & ~umask)
+
 async function place(
   run: Run,
   path: BytePath,
@@ -71,7 +74,7 @@ async function place(
 ): Promise<Placed> {
   const where: Placing = { tree: run.tree, path, known: run.memory.near, expect }
   if (isLinkId(file.id)) return await placeLink(where, file.id, keepAs)
-  const facts = { id: file.id, mode: file.mode, mtimeMs: file.mtimeMs, keepAs }
+  const facts = { id: file.id, mode: modeHere(run, file), mtimeMs: file.mtimeMs, keepAs }
   if (file.size > SMALL_BYTES) return await placeFile(where, facts, frames.pieces(file.size))
   const bytes = await frames.bytes(file.size)
   if (idOfBytes(bytes) !== file.id) return { done: 'error', code: 'changed', message: 'it changed while it was read' }
@@ -87,8 +90,12 @@ export async function changeNear(run: Run, actions: readonly Changing[]): Promis
       run.memory.agree(path, undefined)
       run.tally.deleted.here++
       run.onDone('deleted here', path)
-    } else if (settle(run, path, await changeMode(where, action.mode))) {
-      run.memory.agree(path, { id: expect, nearMode: action.mode, farMode: action.mode })
+    } else {
+      const mode = action.mode & ~run.umask
+      const placed = await changeMode(where, mode)
+      if (!settle(run, path, placed)) continue
+      run.memory.agree(path, { id: expect, nearMode: mode, farMode: action.mode })
+      if (placed.done !== 'applied') continue
       run.tally.modes++
       run.onDone('mode set here', path)
     }

@@ -13,6 +13,8 @@ export interface Run {
   tally: Tally
   /** Why what is to be tried again was not done. */
   reasons: Map<BytePath, string>
+  /** Permission bits that nothing gets here, whatever it has there. */
+  umask: number
   now(): Date
   onDone(what: string, path: BytePath): void
 }

@@ -4,7 +4,7 @@ import type { Invocation } from '../command.ts'
 import { oneLine } from '../neutralise.ts'
 import { LiveArea } from '../terminal.ts'
 import { detailsOf, isQuiet, jsonOf, shownPath, summaryOf } from './report.ts'
-import type { Tally } from './tally.ts'
+import { didNothing, type Tally } from './tally.ts'
 
 export interface View {
   onDone(what: string, path: BytePath): void
@@ -52,10 +52,9 @@ export function openView({ world, out }: Invocation, options: { verbose: boolean
       if (lost !== undefined && area === undefined) out.note('connected again')
       lost = undefined
       const details = JSON.stringify(jsonOf({ ...tally, same: 0 }, false))
-      if (isQuiet(tally) && lastDetails !== '') return
-      if (details === lastDetails) return
+      const isNews = !didNothing(tally) || lastDetails === '' || (details !== lastDetails && !isQuiet(tally))
       lastDetails = details
-      await show(tally)
+      if (isNews) await show(tally)
     },
     onResult: show,
     close: async () => await area?.close(),

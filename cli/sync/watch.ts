@@ -6,6 +6,7 @@ import { basename, relative, sep } from 'node:path'
 import { watch as watchFiles } from 'chokidar'
 import { isLeftOut } from '../../host/tree/list.ts'
 import { fromText } from '../../host/tree/names.ts'
+import { MAX_SYNC_WAIT_SECONDS } from '../../protocol/sync.ts'
 import { isLoss, readManifest } from './far.ts'
 import type { SyncOptions } from './pass.ts'
 import type { Session } from './session.ts'
@@ -14,9 +15,8 @@ import type { Tally } from './tally.ts'
 /** Events come in bursts: quiet for so long, but not longer than the second. */
 const QUIET_MS = 100
 const MAX_QUIET_MS = 1_000
-/** How often the far folder is asked, at most; a slow answer is asked for less often. */
-const POLL_MS = 1_500
-const POLLS_PER_DURATION = 10
+/** The far folder's agent waits for a change; an answer without one that comes sooner than this is not asked for again at once. */
+const MIN_POLL_MS = 1_000
 /** A pass without any event. */
 const RESCAN_MS = 60_000
 
@@ -45,25 +45,25 @@ export async function keepInSync(session: Session, options: WatchOptions): Promi
   }
 }
 
-/** Something happened here. */
+/** Something happened: here, or an answer came from there. */
 class Wake {
-  #isAwake = false
+  #called: 'near' | 'far' | undefined
   #sleeper: (() => void) | undefined
   readonly #signal: AbortSignal
 
   constructor(signal: AbortSignal) {
     this.#signal = signal
-    signal.addEventListener('abort', () => this.call(), { once: true })
+    signal.addEventListener('abort', () => this.call('near'), { once: true })
   }
 
-  call(): void {
-    this.#isAwake = true
+  call(by: 'near' | 'far'): void {
+    if (this.#called !== 'near') this.#called = by
     this.#sleeper?.()
   }
 
-  /** @returns true when it was called, also before; false when the time is up */
-  async within(ms: number): Promise<boolean> {
-    if (!this.#isAwake && !this.#signal.aborted) {
+  /** @returns who called, also before; undefined when the time is up */
+  async within(ms: number): Promise<'near' | 'far' | undefined> {
+    if (this.#called === undefined && !this.#signal.aborted) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, ms)
         this.#sleeper = () => {
@@ -73,33 +73,44 @@ class Wake {
       })
       this.#sleeper = undefined
     }
-    const wasCalled = this.#isAwake
-    this.#isAwake = false
-    return wasCalled
+    const called = this.#called
+    this.#called = undefined
+    return called
   }
 }
 
 async function untilChanged(session: Session, options: WatchOptions, wake: Wake): Promise<void> {
   const { signal } = options.far
   const rescanAtMs = Date.now() + RESCAN_MS
-  let pollMs = POLL_MS
   while (!signal.aborted && Date.now() < rescanAtMs) {
-    if (await wake.within(pollMs)) return await untilQuiet(wake, signal)
-    const askedAtMs = Date.now()
-    if (await hasFarChanged(session, options)) return
-    pollMs = Math.max(POLL_MS, (Date.now() - askedAtMs) * POLLS_PER_DURATION)
+    const beganMs = Date.now()
+    const asking = new AbortController()
+    const far = { ...options.far, signal: AbortSignal.any([signal, asking.signal]) }
+    const farChanged = hasFarChanged(session, { ...options, far }).finally(() => wake.call('far'))
+    const woken = await wake.within(RESCAN_MS)
+    if (woken !== 'far') {
+      asking.abort()
+      await farChanged.catch(() => {}) // it was given up
+      return await untilQuiet(wake, signal)
+    }
+    if (await farChanged) return
+    const early = beganMs + MIN_POLL_MS - Date.now()
+    if (early > 0 && (await wake.within(early)) !== undefined) return await untilQuiet(wake, signal)
   }
 }
 
 async function untilQuiet(wake: Wake, signal: AbortSignal): Promise<void> {
   for (const endMs = Date.now() + MAX_QUIET_MS; Date.now() < endMs && !signal.aborted; )
-    if (!(await wake.within(QUIET_MS))) return
+    if ((await wake.within(QUIET_MS)) === undefined) return
 }
 
 /** A lost connection counts as a change: the next pass waits for it, and then looks at everything. */
 async function hasFarChanged({ memory }: Session, { far, selection }: WatchOptions): Promise<boolean> {
   try {
-    return (await readManifest(far, selection, { known: memory.farDigest })).entries !== undefined
+    return (
+      (await readManifest(far, selection, { known: memory.farDigest, waitSeconds: MAX_SYNC_WAIT_SECONDS })).entries !==
+      undefined
+    )
   } catch (error) {
     if (far.signal.aborted || isLoss(error)) return true
     throw error
@@ -117,11 +128,11 @@ function watchNear({ directory, selection, onStatus }: WatchOptions, wake: Wake)
       return inside !== '' && (isOut(fromText(inside)) || (selection.ignore && UNWATCHED.has(basename(path))))
     },
   })
-  watcher.on('all', () => wake.call())
+  watcher.on('all', () => wake.call('near'))
   watcher.on('error', (error) => {
     // No more watches, or an overflow: what is missed here the rescans find.
     onStatus(`cannot watch everything here (${error instanceof Error ? error.message : error})`)
-    wake.call()
+    wake.call('near')
   })
   return () => watcher.close()
 }

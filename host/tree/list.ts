@@ -30,7 +30,7 @@ export function isInRepository(folder: string, top = '/'): boolean {
 export type RunGit = (cwd: string | Buffer, args: readonly string[]) => Promise<BytePath | undefined>
 
 /** More than this in one tree is refused. */
-export const MAX_PATHS = 1_000_000
+export const MAX_PATHS = 500_000
 const MAX_DEPTH = 200
 /** Files that are looked at before others have their turn: about 10 ms. */
 const LOOKS_A_TURN = 1_000

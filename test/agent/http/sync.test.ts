@@ -148,6 +148,21 @@ describe('a manifest', () => {
     }
   })
 
+  it('waits for a change when the client asks for that, and not for a client that is gone', async () => {
+    writeFileSync(at('f'), 'one')
+    const { head } = await manifest()
+    const waiting = manifest({ known: head.digest, waitSeconds: 40 })
+    const leaving = new AbortController()
+    const body = JSON.stringify({ known: head.digest, waitSeconds: 40 })
+    const left = fetch(`${agent.url}/sync/manifest`, { method: 'POST', body, signal: leaving.signal })
+    await until('both are asked', () => agent.sockets.size >= 2)
+    leaving.abort()
+    await expect(left).rejects.toThrow()
+    writeFileSync(at('f'), 'two')
+    expect((await waiting).entries).toMatchObject([{ path: 'f', id: sha('two') }])
+    expect((await post('manifest', JSON.stringify({ waitSeconds: 1_000 }))).status).toBe(400)
+  })
+
   it('keeps names of any bytes', async () => {
     const names = ['new\nline', 'ünï', ' lead', '"quoted"', '\u001b[31mred', '-rf']
     for (const name of names) writeFileSync(at(name), name)

@@ -226,3 +226,14 @@ it('sends a file that is replaced all the time whole or not at all', async () =>
   expect(contents(far)).toEqual(contents(near))
   expect(readdirSync(far)).toEqual(['log'])
 })
+
+it('gives nobody more rights here than the user does, and takes that for no change', async () => {
+  const { near, far, sync } = await makeFolders()
+  write(far, { open: 'o', known: 'k' })
+  write(near, { known: 'k' })
+  for (const name of ['open', 'known']) chmodSync(join(far, name), 0o777)
+  await sync({ direction: 'from' })
+  expect(['open', 'known'].map((name) => statSync(join(near, name)).mode & 0o777)).toEqual([0o755, 0o755])
+  expect(didNothing(await sync())).toBe(true)
+  expect(statSync(join(far, 'open')).mode & 0o777).toBe(0o777)
+})

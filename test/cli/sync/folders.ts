@@ -50,6 +50,7 @@ export async function makeFolders(): Promise<Folders> {
     rules: { direction: 'both', delete: false, prefer: undefined },
     dryRun: false,
     force: false,
+    umask: 0o022,
     now: () => new Date('2026-01-02T03:04:05Z'),
     onDone: (what, path) => done.push(`${what} ${path}`),
   }

@@ -29,7 +29,8 @@ interface Times {
 
 async function main(): Promise<void> {
   const children = new Children()
-  process.once('SIGINT', () => void children.close().then(() => process.exit(130)))
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(signal, () => void children.close().then(() => process.exit(130)))
   try {
     const table = await measure(children)
     console.log(`${machineLine()}\n\n${printTable(table)}`)

@@ -3,7 +3,7 @@ import { EXIT_CODES } from '../protocol/errors.ts'
 
 const MEANINGS: Record<keyof typeof EXIT_CODES, string> = {
   succeeded: 'the task succeeded (and its check passed, when it has one); the command did its work',
-  failed: 'the task failed',
+  failed: 'the task failed; some files could not be synced',
   usage: 'the call is not right: an unknown option, a missing value, no such task, no credentials',
   blocked: 'every tool call of the coding agent was denied',
   no_changes: 'the coding agent finished and changed no file',
@@ -11,7 +11,7 @@ const MEANINGS: Record<keyof typeof EXIT_CODES, string> = {
   interrupted: 'the infrastructure took the machine',
   lost: 'the machine of the task disappeared, nobody can say why',
   check_failed: 'the coding agent finished, but the check failed',
-  conflict: 'apply left conflicts, or the present state does not allow it',
+  conflict: 'apply or sync left conflicts, or the present state does not allow it',
   timeout: 'the time limit was reached',
   internal: 'a fault of rclaude, or the gateway cannot be reached',
   program_refused: 'exec: the program is there and cannot be executed',

@@ -116,6 +116,6 @@ export async function write(stream: NodeJS.WritableStream, data: string | Uint8A
   if (!stream.write(data)) await once(stream, 'drain')
 }
 
-/** `3 files`, `1 file`. */
+/** `3 files`, `1 file`, `10,000 files`. Node takes 15 ms to load what knows how numbers are written elsewhere. */
 export const count = (amount: number, noun: string): string =>
-  `${amount.toLocaleString('en-US')} ${noun}${amount === 1 ? '' : 's'}`
+  `${String(amount).replace(/\B(?=(\d{3})+$)/g, ',')} ${noun}${amount === 1 ? '' : 's'}`

@@ -50,6 +50,7 @@ export const COMMANDS: Record<string, Entry> = {
     summary: 'end a process that exec started, or send it a signal',
     load: () => import('./commands/kill.ts'),
   },
+  sync: { summary: 'keep a folder here and one of a task the same', load: () => import('./commands/sync.ts') },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },

@@ -39,14 +39,17 @@ export async function readJson<Schema extends z.ZodType>(
   }
 }
 
-/** Whole or not at all, for its owner's eyes only. */
-export async function writeOwnFile(file: string, text: string): Promise<void> {
+/**
+ * Whole or not at all, for its owner's eyes only.
+ * @param mayBeLost not worth waiting for the disk: whoever reads it sees that it is not whole after a power cut
+ */
+export async function writeOwnFile(file: string, text: string, mayBeLost = false): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
   const temporary = `${file}.${process.pid}.tmp`
   const handle = await open(temporary, 'w', 0o600)
   try {
     await handle.writeFile(text)
-    await handle.sync()
+    if (!mayBeLost) await handle.sync()
   } finally {
     await handle.close()
   }

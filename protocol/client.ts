@@ -123,15 +123,17 @@ function pathOf<R extends AnyRoute>(route: R, call: CallOptions<R>): string {
   return query.size === 0 ? path : `${path}?${query}`
 }
 
-async function errorOf(response: Response): Promise<RclaudeError> {
-  const text = await response.text()
-  const code: ErrorCode =
-    response.status === 401 ? 'unauthenticated' : response.status < 500 ? 'invalid' : 'unavailable'
+const errorOf = async (response: Response): Promise<RclaudeError> =>
+  errorFrom(response.status, response.statusText, await response.text())
+
+/** What an answer means whose status is no success. */
+export function errorFrom(status: number, statusText: string, text: string): RclaudeError {
+  const code: ErrorCode = status === 401 ? 'unauthenticated' : status < 500 ? 'invalid' : 'unavailable'
   // A newer gateway may have codes that are not known here; its words are still the best there are.
   const known = Problem.extend({ code: Problem.shape.code.catch(code) })
   const problem = z.string().transform(parseJson).pipe(known).safeParse(text)
   if (problem.success) return RclaudeError.fromProblem(problem.data)
-  return new RclaudeError(code, `the gateway answered ${response.status} ${response.statusText}: ${text.slice(0, 200)}`)
+  return new RclaudeError(code, `the gateway answered ${status} ${statusText}: ${text.slice(0, 200)}`)
 }
 
 function placeOf({ issues: [first] }: z.ZodError): string {
@@ -164,7 +166,8 @@ async function* linesOf(response: Response): AsyncGenerator<string> {
   }
 }
 
-function causeOf(error: unknown): string {
+/** In a word or two: why there was no answer at all. */
+export function causeOf(error: unknown): string {
   const cause = error instanceof Error ? (error.cause ?? error) : error
   if (!(cause instanceof Error)) return String(cause)
   if (!('code' in cause)) return cause.message

@@ -11,6 +11,7 @@ import { processRoutes } from './routes/processes.ts'
 import { resultRoutes } from './routes/results.ts'
 import { shareRoutes } from './routes/shares.ts'
 import { sshRoutes } from './routes/ssh.ts'
+import { syncRoutes } from './routes/sync.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { workspaceRoutes } from './routes/workspace.ts'
 
@@ -29,6 +30,7 @@ export const routes = {
   ...processRoutes,
   ...fileRoutes,
   ...sshRoutes,
+  ...syncRoutes,
   ...shareRoutes,
   ...accessRoutes,
   ...modelRoutes,

@@ -1,6 +1,6 @@
 /**
  * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude) and git's way to call it, gateway.js,
- * agent.js, and with --demo the demo, with --soak the soak runs in dist/soak/, with --bench the benches of tunnel and exec and
+ * agent.js, and with --demo the demo, with --soak the soak runs in dist/soak/, with --bench the benches and
  * their workers in dist/bench/. The CLI is split so that a command loads when it is called; gateway and agent are one file
  * each, so that an agent can be copied into a container as it is.
  */
@@ -68,6 +68,7 @@ if (process.argv.includes('--bench')) {
     entryPoints: {
       tunnel: 'bench/tunnel/main.ts',
       exec: 'bench/exec/main.ts',
+      sync: 'bench/sync/main.ts',
       ...Object.fromEntries(workers.map((name) => [name, `bench/tunnel/workers/${name}.ts`])),
     },
   })

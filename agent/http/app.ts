@@ -22,6 +22,7 @@ import { onProblem, parse, parseBody } from './problem.ts'
 import { processRoutes } from './processes.ts'
 import { type AgentEnv, stream } from './send.ts'
 import { sshRoutes } from './ssh.ts'
+import { syncRoutes } from './sync.ts'
 
 const HEADER_DEADLINE_MS = 10_000
 
@@ -47,6 +48,7 @@ export function createAgentServer(options: AgentAppOptions): Server {
   app.route('/ssh', sshRoutes(options.ssh))
   app.route('/exec', execRoutes(options.processes))
   app.route('/files', fileRoutes({ root: options.workspace, owner: options.user }))
+  app.route('/sync', syncRoutes({ root: options.workspace, owner: options.user }))
   const server = createServer(
     { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0 },
     getRequestListener(app.fetch, { overrideGlobalObjects: false }),

@@ -12,6 +12,7 @@ import { fileRoutes } from '../../../agent/http/files.ts'
 import { onProblem } from '../../../agent/http/problem.ts'
 import { processRoutes } from '../../../agent/http/processes.ts'
 import type { AgentEnv } from '../../../agent/http/send.ts'
+import { syncRoutes } from '../../../agent/http/sync.ts'
 import { ProcessService, type ProcessServiceOptions } from '../../../agent/processes/service.ts'
 
 export interface Loopback {
@@ -47,6 +48,7 @@ export async function startLoopback(options: Partial<ProcessServiceOptions> = {}
   app.route('/processes', processRoutes(service))
   app.route('/exec', execRoutes(service))
   app.route('/files', fileRoutes({ root: workspace }))
+  app.route('/sync', syncRoutes({ root: workspace }))
   const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }))
   server.on('upgrade', attachUpgrade(service, { onFault }))
   const sockets = new Set<Socket>()

@@ -1,0 +1,96 @@
+/**
+ * Requests to the far folder's agent, by way of the gateway, with node:http: `fetch` costs as much to load as a whole sync of
+ * what did not change, and streams large bodies slowly. What comes back is bytes, or an error as the typed client gives it.
+ */
+import type { Agent, IncomingMessage } from 'node:http'
+import { request as plainRequest } from 'node:http'
+import { request as secureRequest } from 'node:https'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { type Client, causeOf, errorFrom } from '../../protocol/client.ts'
+import { RclaudeError } from '../../protocol/errors.ts'
+import type { AnyRoute } from '../../protocol/route.ts'
+import { EXPIRES_HEADER } from '../../protocol/version.ts'
+
+/** Without a byte of an answer that has begun, or of one that is awaited, the connection is dead. */
+const SILENCE_MS = 120_000
+/** Longest refusal that is read. */
+const MAX_REFUSAL_BYTES = 64 * 1024
+
+export type Body = { type: string; content: string | AsyncIterable<Uint8Array> }
+export type Ask = (route: AnyRoute, body: Body, signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>
+
+export interface AskOptions {
+  client: Pick<Client, 'baseUrl' | 'headers'>
+  taskId: string
+  /** Through a proxy. */
+  agent?: Agent | undefined
+  /** Told when the token ends, with each answer that says it. */
+  onExpiry?(at: string): void
+  silenceMs?: number
+}
+
+export function asking({ client, taskId, agent, onExpiry, silenceMs = SILENCE_MS }: AskOptions): Ask {
+  return async (route, body, signal) => {
+    signal.throwIfAborted()
+    const url = new URL(client.baseUrl + route.path.replace(':taskId', taskId))
+    const request = (url.protocol === 'https:' ? secureRequest : plainRequest)(url, {
+      method: route.method,
+      headers: { ...client.headers, 'content-type': body.type },
+      signal,
+      ...(agent && { agent }),
+    })
+    const answer = new Promise<IncomingMessage>((resolve, reject) => {
+      request.once('response', resolve)
+      request.on('error', (cause) =>
+        reject(
+          signal.aborted
+            ? signal.reason
+            : new RclaudeError('unavailable', `cannot reach the gateway at ${client.baseUrl} (${causeOf(cause)})`, {
+                cause,
+              }),
+        ),
+      )
+    })
+    request.setTimeout(silenceMs, () => request.destroy(new Error(`nothing was heard for ${silenceMs / 1000} s`)))
+    if (typeof body.content === 'string') request.end(body.content)
+    else pipeline(Readable.from(body.content, { objectMode: false }), request).catch((error) => request.destroy(error))
+    const response = await answer
+    const expiresAt = response.headers[EXPIRES_HEADER]
+    if (typeof expiresAt === 'string') onExpiry?.(expiresAt)
+    if (response.statusCode === 200) return bytesOf(response, signal)
+    const refusal = await refusalOf(response)
+    request.destroy() // what was still to be sent is not wanted
+    throw errorFrom(response.statusCode ?? 0, response.statusMessage ?? '', refusal)
+  }
+}
+
+/** A connection that breaks is told apart from what our own disk says. */
+async function* bytesOf(response: IncomingMessage, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const chunks: AsyncIterator<Buffer> = response[Symbol.asyncIterator]()
+  try {
+    for (;;) {
+      const next = await chunks.next().catch((cause: unknown) => {
+        signal.throwIfAborted()
+        throw new RclaudeError('unavailable', 'the connection to the gateway was lost', { cause })
+      })
+      if (next.done) return
+      yield next.value
+    }
+  } finally {
+    response.destroy()
+  }
+}
+
+async function refusalOf(response: IncomingMessage): Promise<string> {
+  let text = ''
+  try {
+    for await (const chunk of response.setEncoding('utf8')) {
+      text += chunk
+      if (text.length > MAX_REFUSAL_BYTES) break
+    }
+  } catch {
+    // What came of it must do.
+  }
+  return text
+}

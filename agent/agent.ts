@@ -11,6 +11,7 @@ import { stayDialled } from './dial.ts'
 import { EventLog } from './events/log.ts'
 import { createAgentServer } from './http/app.ts'
 import { createOfflineSwitch } from './offline.ts'
+import { PortConnections } from './ports/connections.ts'
 import { ProcessService } from './processes/service.ts'
 import { directoriesOf } from './run/environment.ts'
 import { Runner } from './run/runner.ts'
@@ -76,7 +77,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       uplink.insist(() =>
         saveArtifacts(directories.artifacts, leaks, (...artifact) => uplink.putArtifact(...artifact)),
       ),
-    onBegin: (spec) => offline.setLimit(spec.maxOfflineSeconds),
+    onBegin: (spec) => {
+      offline.setLimit(spec.maxOfflineSeconds)
+      forwardHosts = spec.forwardHosts ?? []
+    },
   })
   const processes = new ProcessService({
     directory: join(directories.state, 'processes'),
@@ -84,10 +88,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     baseEnv: () => runner.environment,
     user,
   })
+  const connections = new PortConnections()
+  let forwardHosts: readonly string[] = []
   const server = createAgentServer({
     runner,
     log,
     processes,
+    ports: { connections, allowedHosts: () => forwardHosts, launchId: options.launchId },
     workspace: directories.work,
     user,
     shutdown: () => void end(),
@@ -115,6 +122,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   async function end(): Promise<void> {
     if (ending.signal.aborted) return
     offline.stop()
+    connections.close()
     await processes.close()
     void log.close()
     uplink.abandon()

@@ -27,6 +27,11 @@ export const COMMANDS: Record<string, Entry> = {
   logs: { summary: 'print what a task did and said', load: () => import('./commands/logs.ts') },
   attach: { summary: 'watch a task, or take up a process in it', load: () => import('./commands/attach.ts') },
   exec: { summary: 'run a process inside a running task', load: () => import('./commands/exec.ts') },
+  forward: {
+    summary: 'reach ports of a task from here, and ports of here from a task',
+    load: () => import('./commands/forward.ts'),
+  },
+  ports: { summary: 'list the ports that listen in a task', load: () => import('./commands/ports.ts') },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },

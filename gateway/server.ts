@@ -25,6 +25,7 @@ import { createAddressOf } from './http/client-address.ts'
 import { Connections } from './http/connections.ts'
 import type { Deps } from './http/context.ts'
 import { type GuardOptions, guard } from './http/guard.ts'
+import { PortCount } from './http/port-count.ts'
 import { problemHeaders, toRclaudeError } from './http/problem.ts'
 import { onUpgrade } from './http/upgrade.ts'
 import type { Launcher } from './launchers/launcher.ts'
@@ -112,6 +113,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     served: new Served(),
     reserve,
     dialLimit: new DialLimit(config.limits.dialsPerMinute),
+    portCount: new PortCount(config.limits.forwards),
     sessions: new AcceptedSessions({
       maxReplayBytes: config.limits.tunnelReplay,
       budget: new ReplayBudget(config.limits.tunnelReplayTotal),

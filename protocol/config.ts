@@ -112,6 +112,8 @@ export const GatewayConfig = z.strictObject({
     eventsReserve: Size.default(16 * 1024 ** 2),
     /** Streams that one agent may have open at once. */
     agentStreams: z.number().int().min(2).max(1_000).default(8),
+    /** Connections to the ports of one task, forwards and previews, that are open at once. */
+    forwards: z.number().int().positive().max(1_000).default(256),
     /** An honest agent waits between dials, up to 10 s. */
     dialsPerMinute: z.number().int().min(6).default(120),
     headersBytes: Size.default(16 * 1024),

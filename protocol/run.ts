@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { RepoToken, RepoUser } from './clone.ts'
 import { RunResult } from './event.ts'
 import { TaskId } from './ids.ts'
+import { ForwardHost } from './port.ts'
 import { AgentName, Author, Limits, PermissionMode, Secrets } from './task.ts'
 
 /** Environment of the agent's process, set by the launcher. */
@@ -110,6 +111,8 @@ export const RunSpec = z.object({
   checkpointSeconds: z.number().int().positive(),
   /** The dead-man's switch: without a gateway for this long the agent stops its work and exits. */
   maxOfflineSeconds: z.number().int().positive(),
+  /** Hosts besides the agent's loopback that connections may be forwarded to. */
+  forwardHosts: z.array(ForwardHost).optional(),
 })
 export type RunSpec = z.infer<typeof RunSpec>
 

@@ -15,9 +15,11 @@ import type { Runner } from '../run/runner.ts'
 import { attachUpgrade } from './attach.ts'
 import { execRoutes } from './exec.ts'
 import { fileRoutes } from './files.ts'
+import { type PortsOptions, portRoutes, portUpgrade } from './ports.ts'
 import { onProblem, parse, parseBody } from './problem.ts'
 import { processRoutes } from './processes.ts'
 import { type AgentEnv, stream } from './send.ts'
+import { dispatchUpgrades } from './upgrade.ts'
 
 const HEADER_DEADLINE_MS = 10_000
 
@@ -25,6 +27,7 @@ export interface AgentAppOptions {
   runner: Runner
   log: EventLog
   processes: ProcessService
+  ports: Omit<PortsOptions, 'onFault'>
   /** Root of the workspace. */
   workspace: string
   user: WorkUser | undefined
@@ -38,13 +41,21 @@ export function createAgentServer(options: AgentAppOptions): Server {
   app.onError(onProblem({ onFault: options.onFault }))
   app.route('/', runRoutes(options))
   app.route('/processes', processRoutes(options.processes))
+  app.route('/ports', portRoutes(options.ports))
   app.route('/exec', execRoutes(options.processes))
   app.route('/files', fileRoutes({ root: options.workspace, owner: options.user }))
   const server = createServer(
     { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0 },
     getRequestListener(app.fetch, { overrideGlobalObjects: false }),
   )
-  server.on('upgrade', attachUpgrade(options.processes, { onFault: options.onFault }))
+  const { onFault } = options
+  const ports = portUpgrade({ ...options.ports, onFault })
+  const upgrades = [
+    { prefix: '/processes/', handle: attachUpgrade(options.processes, { onFault }) },
+    { prefix: '/ports/', handle: ports },
+    { prefix: '/connections/', handle: ports },
+  ]
+  server.on('upgrade', dispatchUpgrades(upgrades, { onFault }))
   return server
 }
 

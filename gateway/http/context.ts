@@ -15,6 +15,7 @@ import type { Leases } from '../tasks/leases.ts'
 import type { DialLimit } from '../tunnels/dial-limit.ts'
 import type { AddressOf } from './client-address.ts'
 import type { Connections } from './connections.ts'
+import type { PortCount } from './port-count.ts'
 
 export interface Bindings {
   Bindings: HttpBindings
@@ -26,6 +27,7 @@ export interface Deps extends ConnectionContext {
   connections: Connections
   reserve: Reserve
   dialLimit: DialLimit
+  portCount: PortCount
   /** Tunnels that go on when their connection is lost. */
   sessions: AcceptedSessions
   metrics: Metrics

@@ -5,9 +5,10 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { RclaudeError } from '../../protocol/errors.ts'
+import { ERROR_CODES, type ErrorCode, RclaudeError } from '../../protocol/errors.ts'
 import { newRequestId } from '../../protocol/ids.ts'
 import type { AnyRoute } from '../../protocol/route.ts'
+import { portRoutes } from '../../protocol/routes/ports.ts'
 import { routes } from '../../protocol/routes.ts'
 import { GATEWAY_HEADER, PROTOCOL_HEADER, protocolMismatch } from '../../protocol/version.ts'
 import { requestOver } from '../../tunnel/http.ts'
@@ -81,6 +82,7 @@ async function splice(
   const key = headerOf(request, 'sec-websocket-key')
   if (key === undefined || headerOf(request, 'sec-websocket-version') !== '13')
     throw new RclaudeError('invalid', 'the WebSocket handshake is not version 13 with a key')
+  if (OF_PORTS.has(found.route)) deps.portCount.enter(task.id, socket)
   deps.connections.add(principal, socket, task.id)
   const protocol = headerOf(request, 'sec-websocket-protocol')
   const target = forwardedPath(request, task)
@@ -159,16 +161,21 @@ async function refusalOf(response: IncomingMessage): Promise<RclaudeError> {
     if (text.length > MAX_REFUSAL) break
   }
   const detail = /"detail":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1] ?? `status ${response.statusCode}`
-  const code =
-    response.statusCode === 404
-      ? 'not_found'
-      : response.statusCode === 400
-        ? 'invalid'
-        : response.statusCode === 429
-          ? 'limit'
-          : 'agent_failed'
+  if (response.statusCode === ERROR_CODES.port_refused.status && text.includes('"code":"port_refused"'))
+    return new RclaudeError('port_refused', detail.slice(0, 500))
+  const code = REFUSALS.get(response.statusCode) ?? 'agent_failed'
   return new RclaudeError(code, `the agent refused: ${detail.slice(0, 500)}`)
 }
+
+/** What an agent may refuse with; another status is a failure of its own. */
+const REFUSALS = new Map<number | undefined, ErrorCode>([
+  [400, 'invalid'],
+  [403, 'forbidden'],
+  [404, 'not_found'],
+  [409, 'conflict'],
+  [410, 'gone'],
+  [429, 'limit'],
+])
 
 /** Both directions with back-pressure; an end or a fault on one side ends the other. */
 function join(stream: Duplex, socket: Duplex): void {
@@ -186,6 +193,8 @@ const acceptOf = (key: string): string =>
   createHash('sha1')
     .update(key + WEBSOCKET_GUID)
     .digest('base64')
+
+const OF_PORTS: ReadonlySet<AnyRoute> = new Set(Object.values(portRoutes))
 
 const UPGRADES = (Object.values(routes) as AnyRoute[])
   .filter((route) => route.upgrade)

@@ -26,6 +26,8 @@ import { Connections } from './http/connections.ts'
 import type { Deps } from './http/context.ts'
 import { type GuardOptions, guard } from './http/guard.ts'
 import { PortCount } from './http/port-count.ts'
+import { Previews } from './http/previews/previews.ts'
+import { servePreview } from './http/previews/serve.ts'
 import { problemHeaders, toRclaudeError } from './http/problem.ts'
 import { onUpgrade } from './http/upgrade.ts'
 import type { Launcher } from './launchers/launcher.ts'
@@ -89,6 +91,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const connections = new Connections()
   const launchers = buildLaunchers(options)
   const links = new AgentLinks()
+  const vault = openVault(join(dataDirectory, 'secret.key'))
   const deps: Deps = {
     store,
     config,
@@ -107,12 +110,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       totalBytes: config.limits.artifacts,
       count: config.limits.maxArtifacts,
     }),
-    vault: openVault(join(dataDirectory, 'secret.key')),
+    vault,
     log,
     startedAtMs: Date.now(),
     served: new Served(),
     reserve,
     dialLimit: new DialLimit(config.limits.dialsPerMinute),
+    previews: new Previews({ config, store, vault, gatewayUrl: () => state.url }),
     portCount: new PortCount(config.limits.forwards),
     sessions: new AcceptedSessions({
       maxReplayBytes: config.limits.tunnelReplay,
@@ -239,6 +243,8 @@ function createHttpServer(deps: Deps, guardOptions: GuardOptions): Server {
     highWaterMark: SOCKET_BUFFER_BYTES,
   })
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    const preview = deps.previews.match(request.headers.host)
+    if (preview !== undefined) return void servePreview(deps, preview, request, response)
     try {
       guard(request, guardOptions)
     } catch (refused) {

@@ -133,6 +133,18 @@ export const GatewayConfig = z.strictObject({
     /** Below this much free space new tasks are refused. */
     minFreeDisk: Size.default(256 * 1024 ** 2),
   }),
+  /** Ports in the browser, each on an origin of its own. */
+  previews: defaults({
+    /** `PORT--TASK.domain`; undefined: `localhost` on a gateway on loopback, and none elsewhere. */
+    domain: z
+      .string()
+      .regex(/^[a-z0-9-]+(\.[a-z0-9-]+)*$/, 'expected a domain in lower case, such as preview.example.org')
+      .optional(),
+    /** How long a browser that was let in stays in. */
+    session: Duration.default(28_800),
+    /** For the URL that lets it in to be opened. */
+    ticket: Duration.default(60),
+  }),
   /** 0 is for ever, and without end: nothing of a user's is deleted unless somebody said so. */
   retention: defaults({
     /** Ended tasks with all they left. */

@@ -18,6 +18,7 @@ import { eventHandlers } from './events.ts'
 import { gatewayHandlers } from './gateway.ts'
 import { gitHandlers } from './git.ts'
 import { modelHandlers } from './models.ts'
+import { previewHandlers } from './previews/handlers.ts'
 import { problemHeaders, toRclaudeError } from './problem.ts'
 import { forward } from './proxy.ts'
 import { resultHandlers } from './results.ts'
@@ -37,6 +38,7 @@ const handlers: Handlers = {
   ...shareHandlers,
   ...tokenHandlers,
   ...modelHandlers,
+  ...previewHandlers,
 }
 
 export function createApp(deps: Deps): Hono<Bindings> {

@@ -16,6 +16,7 @@ import type { DialLimit } from '../tunnels/dial-limit.ts'
 import type { AddressOf } from './client-address.ts'
 import type { Connections } from './connections.ts'
 import type { PortCount } from './port-count.ts'
+import type { Previews } from './previews/previews.ts'
 
 export interface Bindings {
   Bindings: HttpBindings
@@ -28,6 +29,7 @@ export interface Deps extends ConnectionContext {
   reserve: Reserve
   dialLimit: DialLimit
   portCount: PortCount
+  previews: Previews
   /** Tunnels that go on when their connection is lost. */
   sessions: AcceptedSessions
   metrics: Metrics

@@ -1,5 +1,13 @@
-/** Ports of a running task: a connection to one, and a listener on one. */
-import { defineForward } from '../route.ts'
+/** Ports of a running task: a connection to one, a listener on one, and a page of the browser for one (previews). */
+import { z } from 'zod'
+import { PortNumber } from '../port.ts'
+import { defineForward, defineRoute } from '../route.ts'
+
+/** Where a preview begins: a path of the dev server, never another host. */
+const PreviewPath = z
+  .string()
+  .max(2_000)
+  .regex(/^\/(?![/\\])[\x21-\x7e]*$/, 'expected a path such as /admin?tab=1')
 
 export const portRoutes = {
   listPorts: defineForward({
@@ -41,5 +49,24 @@ export const portRoutes = {
     summary: 'WebSocket rclaude.port.v1: go on with a connection that lost its WebSocket, or that a listener accepted.',
     forward: '/connections/:connectionId',
     upgrade: true,
+  }),
+  openPreview: defineRoute({
+    name: 'openPreview',
+    method: 'POST',
+    path: '/v1/tasks/:taskId/ports/:port/preview',
+    access: 'member',
+    scope: 'access',
+    audit: 'preview.open',
+    summary: 'A URL that lets a browser in to the port, once.',
+    body: z.object({ path: PreviewPath.default('/') }),
+    response: z.object({
+      /** Good for one visit. */
+      url: z.string(),
+      /** Without the ticket: where the preview is for who was let in. */
+      origin: z.string(),
+      port: PortNumber,
+      ticketExpiresAt: z.iso.datetime(),
+      sessionExpiresAt: z.iso.datetime(),
+    }),
   }),
 } as const

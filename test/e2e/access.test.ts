@@ -80,6 +80,7 @@ const samples: Record<RouteName, Sample> = {
   connectPort: { protocol: PORT_PROTOCOL, allowed: 101 },
   listenPort: { protocol: LISTEN_PROTOCOL, params: { port: '0' }, allowed: 101 },
   takeUpConnection: { protocol: PORT_PROTOCOL, params: { connectionId: 'conn_222222222222' }, allowed: 410 },
+  openPreview: { ...json({}), allowed: 200 },
   getFile: { rest: 'hello.txt', allowed: 200 },
   putFile: { rest: 'new.txt', body: 'new', allowed: 200 },
   deleteFile: { rest: 'never-there.txt', allowed: 404 },

@@ -53,7 +53,7 @@ export async function forward(
   child.stderr?.on('data', (text) => {
     stderr += text
   })
-  const wanted = args.filter((arg) => /^[\d:]+$/.test(arg) || arg.includes(':')).length
+  const wanted = args.filter((arg) => /^\d*:?\d+$/.test(arg) || arg.includes(':')).length
   const lines = () => stdout.split('\n').filter(Boolean)
   const early = result.then(({ code }) => {
     throw new Error(`forward ended with ${code}: ${stderr}`)

@@ -42,6 +42,9 @@ export function tcpEnd(socket: Socket, events: TcpEvents): TcpEnd {
       })
     },
     end: (taken) => void socket.end(taken),
-    reset: () => void socket.resetAndDestroy(),
+    reset() {
+      socket.resetAndDestroy() // which waits for what is still to be written
+      socket.destroy()
+    },
   }
 }

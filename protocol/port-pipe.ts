@@ -215,6 +215,7 @@ export class PortPipe {
     if (!this.#isOpen || bytes < this.#acked || bytes > this.#sent) throw new Error(`"ack" ${bytes} of ${this.#sent}`)
     this.#acked = bytes
     this.#forgetBefore(bytes)
+    this.#pump()
     this.#throttle()
     this.#finishIfAllIsSaid()
   }
@@ -229,6 +230,7 @@ export class PortPipe {
     if (link === undefined || !this.#isOpen) return
     for (; this.#next < this.#kept.length; this.#next++) {
       const bytes = this.#kept[this.#next] as Uint8Array
+      if (this.#sent - this.#acked + bytes.length > PORT_WINDOW_BYTES) return // what was read last may reach over its end
       link.send(framed(PORT_MESSAGE.data, bytes))
       this.#sent += bytes.length
     }

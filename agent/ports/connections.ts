@@ -21,6 +21,8 @@ interface Held {
   pipe: PortPipe
   user: string
   webSocket: WebSocket | undefined
+  /** A client has it, or had it. */
+  wasJoined: boolean
   timer: NodeJS.Timeout | undefined
 }
 
@@ -54,7 +56,7 @@ export class PortConnections {
       }),
       () => this.#forget(id),
     )
-    this.#held.set(id, { pipe, user, webSocket: undefined, timer: undefined })
+    this.#held.set(id, { pipe, user, webSocket: undefined, wasJoined: false, timer: undefined })
     this.#waitForClient(id)
     return id
   }
@@ -72,6 +74,7 @@ export class PortConnections {
     const held = this.#held.get(id)
     if (held === undefined) return void webSocket.close(1008, 'it is over')
     const before = held.webSocket
+    held.wasJoined = true
     held.webSocket = webSocket
     clearTimeout(held.timer)
     before?.terminate()
@@ -91,6 +94,12 @@ export class PortConnections {
       send: (message) => webSocket.send(message, () => {}),
       close: (code, reason) => closeSoon(webSocket, code, reason),
     })
+  }
+
+  /** Resets it when no client has ever had it: whoever was told of it is gone. */
+  dropUnclaimed(id: ConnectionId): void {
+    const held = this.#held.get(id)
+    if (held?.wasJoined === false) held.pipe.abandon()
   }
 
   /** Resets all of them. */

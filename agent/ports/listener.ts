@@ -5,6 +5,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import { RclaudeError } from '../../protocol/errors.ts'
+import type { ConnectionId } from '../../protocol/ids.ts'
 import type { ListenMessage } from '../../protocol/port.ts'
 import { type PortConnections, pingRegularly } from './connections.ts'
 
@@ -26,16 +27,23 @@ export function serveListener(server: Server, webSocket: WebSocket, user: string
   const say = (message: ListenMessage) => webSocket.send(JSON.stringify(message), () => {})
   server.removeAllListeners('error')
   server.on('error', () => webSocket.close(1011, 'the listener failed'))
+  const told = new Set<ConnectionId>()
   server.on('connection', (socket: Socket) => {
     try {
       connections.checkRoom()
-      say({ type: 'accepted', connection: connections.hold(socket, user) })
+      const connection = connections.hold(socket, user)
+      told.add(connection)
+      socket.once('close', () => told.delete(connection))
+      say({ type: 'accepted', connection })
     } catch {
       socket.resetAndDestroy()
     }
   })
   webSocket.on('error', () => {})
-  webSocket.once('close', () => server.close())
+  webSocket.once('close', () => {
+    server.close()
+    for (const connection of told) connections.dropUnclaimed(connection)
+  })
   webSocket.on('message', () => webSocket.close(1003, 'nothing is expected here'))
   pingRegularly(webSocket)
   const address = server.address()

@@ -46,10 +46,10 @@ async function forward(
     throw new RclaudeError('invalid', `which port? rclaude forward ${name} 3000 (rclaude ports ${name} lists them)`)
   const leaving = new AbortController()
   const leave = () => leaving.abort()
+  const gateway = await invocation.connect()
+  const taskId = await findTask(gateway.client, name)
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, leave)
   try {
-    const gateway = await invocation.connect()
-    const taskId = await findTask(gateway.client, name)
     const task = await untilReachable(gateway, taskId, leaving.signal, (state) =>
       out.note(`rclaude: task ${taskId} is ${state}; waiting for it`),
     )

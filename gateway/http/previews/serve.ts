@@ -105,7 +105,7 @@ async function pass(
   if (hasBody(request)) pipeline(request, upstream).catch(() => upstream.destroy())
   else upstream.end()
   const said = await answer
-  response.writeHead(said.statusCode ?? 502, said.statusMessage, fromServer(said.headers, port))
+  response.writeHead(said.statusCode ?? 502, fromServer(said.headers, port))
   response.flushHeaders()
   gatherWrites(said, response)
   pipeline(said, response).catch(() => response.destroy())
@@ -124,6 +124,8 @@ function answerOf(upstream: ReturnType<typeof requestOver>, port: number): Promi
     }
     const timer = setTimeout(() => fail(`did not answer within ${HEAD_TIMEOUT_MS / 1000} s`), HEAD_TIMEOUT_MS)
     upstream.once('response', (response) => {
+      const { statusCode = 0 } = response
+      if (statusCode < 200) return fail(`answered with the status ${statusCode}`)
       clearTimeout(timer)
       resolve(response)
     })

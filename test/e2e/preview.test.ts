@@ -1,51 +1,17 @@
 /** Previews: a dev server of a task in the browser, on its own origin, for who was let in and nobody else. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { routes } from '../../protocol/routes.ts'
 import { idleTask, serve, startForwardingWorld } from '../helpers/forwarding.ts'
 import { freePort } from '../helpers/free-port.ts'
+import { enter, ticketFor, visit } from '../helpers/previews.ts'
 import { rawConnection, rawExchange, statuses } from '../helpers/raw.ts'
 import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
-import { startWorld, type World } from '../helpers/world.ts'
-
-interface Answer {
-  status: number
-  headers: IncomingHttpHeaders
-  body: string
-}
-
-interface Asked {
-  method?: string
-  headers?: Record<string, string>
-  body?: string
-}
-
-/** A request to a preview as a browser makes it: by its name, which is this machine. */
-function visit(world: World, url: string, { method = 'GET', headers = {}, body }: Asked = {}): Promise<Answer> {
-  const { host, pathname, search } = new URL(url)
-  return new Promise((resolve, reject) => {
-    const outgoing = request(
-      {
-        port: new URL(world.url).port,
-        host: '127.0.0.1',
-        path: pathname + search,
-        method,
-        headers: { host, ...headers },
-      },
-      async (response) => {
-        let text = ''
-        for await (const chunk of response.setEncoding('utf8')) text += chunk
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text })
-      },
-    )
-    outgoing.once('error', reject)
-    outgoing.end(body)
-  })
-}
+import { startWorld } from '../helpers/world.ts'
 
 async function devServer(answer: (request: IncomingMessage, response: ServerResponse) => void) {
   const server = createServer(answer)
@@ -58,19 +24,6 @@ async function devServer(answer: (request: IncomingMessage, response: ServerResp
     server.close()
   })
   return { port: (server.address() as AddressInfo).port, hot }
-}
-
-const ticketFor = (world: World, taskId: string, port: number, path = '/', token?: string) =>
-  world.api(token).call(routes.openPreview, { params: { taskId, port: String(port) }, body: { path } })
-
-/** Lets a browser in. @returns where it is, and its cookie */
-async function enter(world: World, taskId: string, port: number, token?: string) {
-  const { url, origin } = await ticketFor(world, taskId, port, '/start?a=1', token)
-  const entered = await visit(world, url)
-  expect([entered.status, entered.headers.location]).toEqual([303, '/start?a=1'])
-  const [whole = ''] = entered.headers['set-cookie'] ?? []
-  expect(whole).toMatch(/^__Host-rclaude-preview=\S+; Path=\/; Secure; HttpOnly; SameSite=Lax; Max-Age=28800$/)
-  return { origin, url, cookie: whole.split(';', 1)[0] ?? '' }
 }
 
 test('a dev server is seen as by a browser on its own machine, without anything of ours', async () => {

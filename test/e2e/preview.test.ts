@@ -36,6 +36,7 @@ test('a dev server is seen as by a browser on its own machine, without anything 
       '__Host-rclaude-preview=stolen; Path=/; Secure',
       '=__Host-rclaude-preview=stolen; Path=/; Secure',
       '__host-RCLAUDE-preview=stolen; Path=/; Secure',
+      'rclaude-preview=stolen; Path=/',
     ])
     response.setHeader('location', `http://localhost:${port}/next?x#y`)
     response.setHeader('clear-site-data', '"*"')
@@ -103,7 +104,8 @@ test('a ticket lets one browser in, once, to its own preview; the session is for
     { cookie: 'a=1' },
     { cookie: `${cookie}x` },
     { cookie: cookie.replace('=', '=x') },
-    { cookie: '__Host-rclaude-preview=.' },
+    { cookie: 'rclaude-preview=.' },
+    { cookie: cookie.replace('rclaude', '__Host-rclaude') },
     { authorization: `Bearer ${world.adminToken}` },
   ] as Record<string, string>[])
     expect([headers, (await visit(world, `${origin}/`, { headers })).status]).toEqual([headers, 401])

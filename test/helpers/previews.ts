@@ -48,6 +48,6 @@ export async function enter(world: World, taskId: string, port: number, token?: 
   const entered = await visit(world, url)
   expect([entered.status, entered.headers.location]).toEqual([303, '/start?a=1'])
   const [whole = ''] = entered.headers['set-cookie'] ?? []
-  expect(whole).toMatch(/^__Host-rclaude-preview=\S+; Path=\/; Secure; HttpOnly; SameSite=Lax; Max-Age=28800$/)
+  expect(whole).toMatch(/^rclaude-preview=\S+; Path=\/; HttpOnly; SameSite=Lax; Max-Age=28800$/)
   return { origin, url, cookie: whole.split(';', 1)[0] ?? '' }
 }

@@ -44,6 +44,10 @@ export class Previews {
     this.#domain = previewDomain(options.config)
   }
 
+  get #isSecure(): boolean {
+    return this.#options.gatewayUrl().startsWith('https:')
+  }
+
   match(host: string | undefined): PreviewPlace | undefined {
     return this.#domain === undefined ? undefined : placeOf(host, this.#domain)
   }
@@ -88,13 +92,13 @@ export class Previews {
       { tokenId: principal.tokenId, tokenHash: ticket.tokenHash },
       Date.now() + seconds * 1000,
     )
-    return { principal, task, cookie: sessionCookie(value, seconds), path: ticket.path }
+    return { principal, task, cookie: sessionCookie(value, seconds, this.#isSecure), path: ticket.path }
   }
 
   /** Whose browser it is, as of now. Its `expiresAtMs` is the session's end. @throws RclaudeError */
   admit(place: PreviewPlace, request: IncomingMessage): Admitted {
     const { store, vault } = this.#options
-    const session = openSession(vault, store, request.headers.cookie, place)
+    const session = openSession(vault, store, request.headers.cookie, place, this.#isSecure)
     if (session === undefined)
       throw new RclaudeError('unauthenticated', 'this browser was not let in to the preview, or its time is over')
     const { principal, task } = authorizeSession(store, portRoutes.connectPort, session.tokenHash, place.taskId)

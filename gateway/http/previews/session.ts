@@ -10,8 +10,12 @@ import type { Vault } from '../../auth/vault.ts'
 import type { Store } from '../../store/store.ts'
 import type { PreviewPlace } from './hosts.ts'
 
-/** `__Host-`: kept only with Secure, without Domain, and set by nobody but this very host. */
-export const PREVIEW_COOKIE = '__Host-rclaude-preview'
+const NAME = 'rclaude-preview'
+/**
+ * `__Host-` makes browsers keep it only with Secure, without Domain, set by nobody but this very host. On plain http, which
+ * is *.localhost only, most of them know no such cookie (Safari, Chromium before 140), so it goes without.
+ */
+const nameOf = (isSecure: boolean): string => (isSecure ? `__Host-${NAME}` : NAME)
 
 const Session = z.object({
   taskId: TaskId,
@@ -39,8 +43,9 @@ export function makeSession(
   return `${text}.${macOf(vault, text)}`
 }
 
-export function sessionCookie(value: string, maxAgeSeconds: number): string {
-  return `${PREVIEW_COOKIE}=${value}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeSeconds)}`
+export function sessionCookie(value: string, maxAgeSeconds: number, isSecure: boolean): string {
+  const secure = isSecure ? 'Secure; ' : ''
+  return `${nameOf(isSecure)}=${value}; Path=/; ${secure}HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeSeconds)}`
 }
 
 /** @returns the hash of the token that it stands for; undefined when it is none, for another preview, or over */
@@ -49,8 +54,9 @@ export function openSession(
   store: Pick<Store, 'getToken'>,
   cookies: string | undefined,
   place: PreviewPlace,
+  isSecure: boolean,
 ): { tokenHash: string; expiresAtMs: number } | undefined {
-  for (const value of valuesOf(cookies)) {
+  for (const value of valuesOf(cookies, nameOf(isSecure))) {
     const session = readSession(vault, value)
     if (session === undefined || session.taskId !== place.taskId || session.port !== place.port) continue
     if (session.expiresAtMs <= Date.now()) continue
@@ -70,8 +76,7 @@ export function withoutSession(cookies: string | undefined): string | undefined 
 }
 
 /** A cookie without a name counts by its value's beginning: browsers send it so. */
-export const isOurs = (cookie: string): boolean =>
-  cookie.trim().replace(/^=\s*/, '').toLowerCase().startsWith(PREVIEW_COOKIE.toLowerCase())
+export const isOurs = (cookie: string): boolean => new RegExp(`^=?\\s*(__Host-)?${NAME}`, 'i').test(cookie.trim())
 
 const partsOf = (cookies: string | undefined): string[] =>
   (cookies ?? '')
@@ -79,17 +84,16 @@ const partsOf = (cookies: string | undefined): string[] =>
     .map((part) => part.trim())
     .filter((part) => part !== '')
 
-const valuesOf = (cookies: string | undefined): string[] =>
-  partsOf(cookies).flatMap((part) =>
-    part.startsWith(`${PREVIEW_COOKIE}=`) ? [part.slice(PREVIEW_COOKIE.length + 1)] : [],
-  )
+const valuesOf = (cookies: string | undefined, name: string): string[] =>
+  partsOf(cookies).flatMap((part) => (part.startsWith(`${name}=`) ? [part.slice(name.length + 1)] : []))
 
 function readSession(vault: Vault, value: string): Session | undefined {
   const [text = '', mac = ''] = value.split('.', 2)
   const expected = Buffer.from(macOf(vault, text))
   const given = Buffer.from(mac)
   if (given.length !== expected.length || !timingSafeEqual(given, expected)) return undefined
-  return Session.parse(JSON.parse(Buffer.from(text, 'base64url').toString('utf8')))
+  const session = Session.safeParse(JSON.parse(Buffer.from(text, 'base64url').toString('utf8')))
+  return session.success ? session.data : undefined // another release may have said more, or less
 }
 
 const macOf = (vault: Vault, text: string): string => vault.fingerprint(`preview session\n${text}`)

@@ -12,6 +12,7 @@ import { EventLog } from './events/log.ts'
 import { HealthMonitor } from './health/health.ts'
 import { createAgentServer } from './http/app.ts'
 import { createOfflineSwitch } from './offline.ts'
+import { PortConnections } from './ports/connections.ts'
 import { ProcessService } from './processes/service.ts'
 import { directoriesOf } from './run/environment.ts'
 import { Runner } from './run/runner.ts'
@@ -81,6 +82,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     onBegin(spec) {
       offline.setLimit(spec.maxOfflineSeconds)
       processes.allow({ running: spec.maxProcesses, users: spec.execUsers })
+      forwardHosts = spec.forwardHosts ?? []
     },
   })
   const processes = new ProcessService({
@@ -104,12 +106,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     user,
     processes,
   })
+  const connections = new PortConnections()
+  let forwardHosts: readonly string[] = []
   const server = createAgentServer({
     runner,
     log,
     processes,
     health,
     ssh,
+    ports: { connections, allowedHosts: () => forwardHosts, launchId: options.launchId },
     workspace: directories.work,
     user,
     shutdown: () => void end(),
@@ -137,6 +142,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   async function end(): Promise<void> {
     if (ending.signal.aborted) return
     offline.stop()
+    connections.close()
     await processes.close()
     void log.close()
     uplink.abandon()

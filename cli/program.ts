@@ -51,6 +51,12 @@ export const COMMANDS: Record<string, Entry> = {
     load: () => import('./commands/kill.ts'),
   },
   sync: { summary: 'keep a folder here and one of a task the same', load: () => import('./commands/sync.ts') },
+  forward: {
+    summary: 'reach ports of a task from here, and ports of here from a task',
+    load: () => import('./commands/forward.ts'),
+  },
+  ports: { summary: 'list the ports that listen in a task', load: () => import('./commands/ports.ts') },
+  preview: { summary: 'see a port of a task in the browser', load: () => import('./commands/preview.ts') },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },

@@ -25,6 +25,7 @@ export interface RunOptions extends RepoOptions {
   /** False with --no-workspace. */
   workspace: boolean
   launcher?: string
+  forwardHost?: string[]
   directory?: string
   unsandboxed?: boolean
   /** Patterns as in .gitignore. */
@@ -104,6 +105,7 @@ export function taskRequest(
     ...(check !== undefined && { check }),
     ...(setup !== undefined && { setup }),
     ...(launcher !== undefined && { launcher }),
+    ...(options.forwardHost !== undefined && { forwardHosts: options.forwardHost.map((host) => host.toLowerCase()) }),
     ...(options.onDisconnect !== undefined && { onDisconnect: options.onDisconnect }),
     limits,
     env: parseEnv(options.env ?? [], env),

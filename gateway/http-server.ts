@@ -8,6 +8,7 @@ import { newRequestId } from '../protocol/ids.ts'
 import { createApp } from './http/app.ts'
 import type { Deps } from './http/context.ts'
 import { type GuardOptions, guard } from './http/guard.ts'
+import { servePreview } from './http/previews/serve.ts'
 import { problemHeaders, toRclaudeError } from './http/problem.ts'
 import { onUpgrade } from './http/upgrade.ts'
 
@@ -27,6 +28,8 @@ export function createHttpServer(deps: Deps): Server {
     highWaterMark: SOCKET_BUFFER_BYTES,
   })
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    const preview = deps.previews.match(request.headers.host)
+    if (preview !== undefined) return void servePreview(deps, preview, request, response)
     try {
       guard(request, guarded)
     } catch (refused) {

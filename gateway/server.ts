@@ -17,6 +17,8 @@ import { createAgentServer } from './http/agent-app.ts'
 import { createAddressOf } from './http/client-address.ts'
 import { Connections } from './http/connections.ts'
 import type { Deps } from './http/context.ts'
+import { PortCount } from './http/port-count.ts'
+import { Previews } from './http/previews/previews.ts'
 import { createHttpServer } from './http-server.ts'
 import type { Launcher } from './launchers/launcher.ts'
 import { createProcessLauncher } from './launchers/process.ts'
@@ -76,6 +78,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const connections = new Connections()
   const launchers = buildLaunchers(options)
   const links = new AgentLinks()
+  const vault = openVault(join(dataDirectory, 'secret.key'))
   const deps: Deps = {
     store,
     config,
@@ -94,12 +97,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       totalBytes: config.limits.artifacts,
       count: config.limits.maxArtifacts,
     }),
-    vault: openVault(join(dataDirectory, 'secret.key')),
+    vault,
     log,
     startedAtMs: Date.now(),
     served: new Served(),
     reserve,
     dialLimit: new DialLimit(config.limits.dialsPerMinute),
+    previews: new Previews({ config, store, vault, gatewayUrl: () => state.url }),
+    portCount: new PortCount(config.limits.forwards),
     sessions: new AcceptedSessions({
       maxReplayBytes: config.limits.tunnelReplay,
       budget: new ReplayBudget(config.limits.tunnelReplayTotal),

@@ -103,7 +103,7 @@ export function createClient(options: ClientOptions) {
       headers: { accept: 'application/x-ndjson' },
       ...(query.signal && { signal: query.signal }),
     })
-    for await (const line of linesOf(response)) {
+    for await (const line of linesOf(response, query.signal)) {
       if (line.trim() !== '') yield readTaskEvent(JSON.parse(line))
     }
   }
@@ -148,9 +148,12 @@ function parseJson(text: string): unknown {
   }
 }
 
-async function* linesOf(response: Response): AsyncGenerator<string> {
+/** @param signal heard here as well: once the collector has run, Node's fetch forgets the one that it was given */
+async function* linesOf(response: Response, signal: AbortSignal | undefined): AsyncGenerator<string> {
   if (response.body === null) return
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+  const cancel = () => void reader.cancel().catch(() => {})
+  signal?.addEventListener('abort', cancel, { once: true })
   let rest = ''
   try {
     for (;;) {
@@ -160,8 +163,10 @@ async function* linesOf(response: Response): AsyncGenerator<string> {
       rest = lines.pop() ?? ''
       yield* lines
     }
+    signal?.throwIfAborted()
     if (rest !== '') yield rest
   } finally {
+    signal?.removeEventListener('abort', cancel)
     await reader.cancel().catch(() => {})
   }
 }

@@ -116,6 +116,8 @@ export const GatewayConfig = z.strictObject({
     processes: z.number().int().positive().max(10_000).default(1_000),
     /** Streams that one agent may have open at once. */
     agentStreams: z.number().int().min(2).max(1_000).default(8),
+    /** Connections to the ports of one task, forwards and previews, that are open at once. */
+    forwards: z.number().int().positive().max(1_000).default(256),
     /** An honest agent waits between dials, up to 10 s. */
     dialsPerMinute: z.number().int().min(6).default(120),
     headersBytes: Size.default(16 * 1024),
@@ -134,6 +136,18 @@ export const GatewayConfig = z.strictObject({
     tokenGrace: Duration.default(3_600),
     /** Below this much free space new tasks are refused. */
     minFreeDisk: Size.default(256 * 1024 ** 2),
+  }),
+  /** Ports in the browser, each on an origin of its own. */
+  previews: defaults({
+    /** `PORT--TASK.domain`; undefined: `localhost` on a gateway on loopback, and none elsewhere. */
+    domain: z
+      .string()
+      .regex(/^[a-z0-9-]+(\.[a-z0-9-]+)*$/, 'expected a domain in lower case, such as preview.example.org')
+      .optional(),
+    /** How long a browser that was let in stays in. */
+    session: Duration.default(28_800),
+    /** For the URL that lets it in to be opened. */
+    ticket: Duration.default(60),
   }),
   /** 0 is for ever, and without end: nothing of a user's is deleted unless somebody said so. */
   retention: defaults({

@@ -29,6 +29,7 @@ export const ERROR_CODES = {
   limit: { status: 429, title: 'A limit is reached' },
   internal: { status: 500, title: 'A fault of rclaude' },
   agent_failed: { status: 502, title: 'The agent did not answer properly' },
+  port_refused: { status: 502, title: 'Nothing answers on this port' },
   agent_offline: { status: 503, title: 'The task has no agent connected' },
   unavailable: { status: 503, title: 'Not available now' },
   agent_timeout: { status: 504, title: 'The agent did not answer in time' },

@@ -14,6 +14,8 @@ export const TaskId = id<'TaskId'>('task')
 export type TaskId = z.infer<typeof TaskId>
 export const ProcessId = id<'ProcessId'>('proc')
 export type ProcessId = z.infer<typeof ProcessId>
+export const ConnectionId = id<'ConnectionId'>('conn')
+export type ConnectionId = z.infer<typeof ConnectionId>
 export const LaunchId = id<'LaunchId'>('launch')
 export type LaunchId = z.infer<typeof LaunchId>
 export const TokenId = id<'TokenId'>('token')
@@ -37,6 +39,7 @@ function randomPart(): string {
 
 export const newTaskId = (): TaskId => TaskId.parse(`task_${randomPart()}`)
 export const newProcessId = (): ProcessId => ProcessId.parse(`proc_${randomPart()}`)
+export const newConnectionId = (): ConnectionId => ConnectionId.parse(`conn_${randomPart()}`)
 export const newLaunchId = (): LaunchId => LaunchId.parse(`launch_${randomPart()}`)
 export const newTokenId = (): TokenId => TokenId.parse(`token_${randomPart()}`)
 export const newGatewayId = (): GatewayId => GatewayId.parse(`gw_${randomPart()}`)

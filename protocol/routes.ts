@@ -7,6 +7,7 @@ import { accessRoutes } from './routes/access.ts'
 import { fileRoutes } from './routes/files.ts'
 import { gatewayRoutes } from './routes/gateway.ts'
 import { modelRoutes } from './routes/models.ts'
+import { portRoutes } from './routes/ports.ts'
 import { processRoutes } from './routes/processes.ts'
 import { resultRoutes } from './routes/results.ts'
 import { shareRoutes } from './routes/shares.ts'
@@ -28,6 +29,7 @@ export const routes = {
   ...resultRoutes,
   ...workspaceRoutes,
   ...processRoutes,
+  ...portRoutes,
   ...fileRoutes,
   ...sshRoutes,
   ...syncRoutes,

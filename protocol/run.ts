@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { RepoToken, RepoUser } from './clone.ts'
 import { RunResult } from './event.ts'
 import { TaskId } from './ids.ts'
+import { ForwardHost } from './port.ts'
 import { AgentName, Author, Limits, PermissionMode, Secrets } from './task.ts'
 
 /** Environment of the agent's process, set by the launcher. */
@@ -114,6 +115,8 @@ export const RunSpec = z.object({
   maxProcesses: z.number().int().positive().optional(),
   /** Users besides the work's own that they may run as. */
   execUsers: z.array(z.string()).optional(),
+  /** Hosts besides the agent's loopback that connections may be forwarded to. */
+  forwardHosts: z.array(ForwardHost).optional(),
 })
 export type RunSpec = z.infer<typeof RunSpec>
 

@@ -6,6 +6,7 @@ import { LaunchId, TaskId } from './ids.ts'
 import { MAX_BUDGET_USD, WaitLimit } from './limits.ts'
 import { ModelProfileName } from './model.ts'
 import { Outcome, Reason } from './outcome.ts'
+import { ForwardHost } from './port.ts'
 
 export const PERMISSION_MODES = ['bypassPermissions', 'acceptEdits', 'default', 'dontAsk', 'plan'] as const
 export const PermissionMode = z.enum(PERMISSION_MODES)
@@ -100,6 +101,8 @@ const specFields = {
     .max(7 * 86_400)
     .default(0),
   launcher: z.string().max(50).optional(),
+  /** Hosts that those who may forward the task's ports reach through it, besides its own loopback. */
+  forwardHosts: z.array(ForwardHost).max(50).optional(),
   onDisconnect: OnDisconnect.optional(),
   /** Author of the commits made for the task; the owner by default. */
   author: Author.optional(),

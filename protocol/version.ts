@@ -23,6 +23,7 @@ export const GATEWAY_CAPABILITIES = [
   'artifacts',
   'exec',
   'resume',
+  'ports',
 ] as const
 export const AGENT_CAPABILITIES = [
   'processes',
@@ -32,6 +33,7 @@ export const AGENT_CAPABILITIES = [
   'checkpoints',
   'artifacts',
   'resume',
+  'ports',
 ] as const
 
 interface ProtocolRange {

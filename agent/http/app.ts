@@ -18,11 +18,13 @@ import type { SshServer } from '../ssh/server.ts'
 import { attachUpgrade } from './attach.ts'
 import { execRoutes } from './exec.ts'
 import { fileRoutes } from './files.ts'
+import { type PortsOptions, portRoutes, portUpgrade } from './ports.ts'
 import { onProblem, parse, parseBody } from './problem.ts'
 import { processRoutes } from './processes.ts'
 import { type AgentEnv, stream } from './send.ts'
 import { sshRoutes } from './ssh.ts'
 import { syncRoutes } from './sync.ts'
+import { dispatchUpgrades } from './upgrade.ts'
 
 const HEADER_DEADLINE_MS = 10_000
 
@@ -32,6 +34,7 @@ export interface AgentAppOptions {
   processes: ProcessService
   health: Pick<HealthMonitor, 'look'>
   ssh: Pick<SshServer, 'open' | 'user'>
+  ports: Omit<PortsOptions, 'onFault'>
   /** Root of the workspace. */
   workspace: string
   user: WorkUser | undefined
@@ -46,6 +49,7 @@ export function createAgentServer(options: AgentAppOptions): Server {
   app.route('/', runRoutes(options))
   app.route('/processes', processRoutes(options.processes))
   app.route('/ssh', sshRoutes(options.ssh))
+  app.route('/ports', portRoutes(options.ports))
   app.route('/exec', execRoutes(options.processes))
   app.route('/files', fileRoutes({ root: options.workspace, owner: options.user }))
   app.route('/sync', syncRoutes({ root: options.workspace, owner: options.user }))
@@ -53,7 +57,14 @@ export function createAgentServer(options: AgentAppOptions): Server {
     { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0 },
     getRequestListener(app.fetch, { overrideGlobalObjects: false }),
   )
-  server.on('upgrade', attachUpgrade(options.processes, { onFault: options.onFault }))
+  const { onFault } = options
+  const ports = portUpgrade({ ...options.ports, onFault })
+  const upgrades = [
+    { prefix: '/processes/', handle: attachUpgrade(options.processes, { onFault }) },
+    { prefix: '/ports/', handle: ports },
+    { prefix: '/connections/', handle: ports },
+  ]
+  server.on('upgrade', dispatchUpgrades(upgrades, { onFault }))
   return server
 }
 

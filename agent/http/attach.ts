@@ -9,7 +9,6 @@
  * closes the connection; until then it may be waiting for its own output to drain.
  */
 import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
 import { z } from 'zod'
 import { RclaudeError } from '../../protocol/errors.ts'
@@ -19,6 +18,7 @@ import type { Attachment, ManagedProcess, Offsets } from '../processes/managed-p
 import type { ProcessService } from '../processes/service.ts'
 import { AttachSession } from './attach-session.ts'
 import { type ProblemOptions, parse, refuseUpgrade } from './problem.ts'
+import type { UpgradeHandler } from './upgrade.ts'
 
 /** Largest message from a client: standard input comes in pieces of the window at most. */
 const MAX_MESSAGE_BYTES = STDIN_WINDOW_BYTES + 1024
@@ -27,9 +27,7 @@ const offset = z.coerce.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER
 const StartQuery = z.object({ spec: z.string(), id: ProcessId.optional() })
 const AttachQuery = z.object({ stdout: offset, stderr: offset })
 
-export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
-
-/** Serves the two addresses above and answers 404 to every other upgrade. */
+/** Serves the two addresses above. */
 export function attachUpgrade(service: ProcessService, options: ProblemOptions = {}): UpgradeHandler {
   const webSockets = new WebSocketServer({
     noServer: true,

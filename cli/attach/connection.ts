@@ -14,15 +14,15 @@ import {
 } from '../../protocol/process.ts'
 
 /** From dialling to the upgrade. */
-const HANDSHAKE_MS = 20_000
+export const HANDSHAKE_MS = 20_000
 /** A ping this often; a connection with nothing heard between two of them is dead. */
-const PING_MS = 10_000
+export const PING_MS = 10_000
 /** How long the other side may take to say goodbye. */
-const GOODBYE_MS = 2_000
+export const GOODBYE_MS = 2_000
 /** Largest part of a refusal that is read. */
 const MAX_REFUSAL_BYTES = 64 * 1024
 /** HTTP answers that another try may turn into a connection. */
-const RETRYABLE_STATUS = new Set([408, 425, 429, 502, 503, 504])
+export const RETRYABLE_STATUS = new Set([408, 425, 429, 502, 503, 504])
 /** Close codes that say we are at fault; another try would end the same. */
 const FINAL_CLOSE = new Set([1002, 1003, 1007, 1008, 1009])
 
@@ -158,7 +158,7 @@ export class Connection {
 }
 
 /** A proxy that does not let us through will not do so in a second either. */
-const failureOf = (error: Error): ConnectionEnd =>
+export const failureOf = (error: Error): ConnectionEnd =>
   error instanceof ProxyError && error.isFinal
     ? { kind: 'refused', error: new RclaudeError('unavailable', error.message, { cause: error }) }
     : { kind: 'lost', error }
@@ -178,7 +178,7 @@ function endOf(code: number, reason: string): ConnectionEnd {
 }
 
 /** Ends also when the answer is cut or too long: what there is of it must do. */
-async function textOf(response: IncomingMessage): Promise<string> {
+export async function textOf(response: IncomingMessage): Promise<string> {
   let text = ''
   try {
     for await (const chunk of response.setEncoding('utf8')) {
@@ -191,11 +191,11 @@ async function textOf(response: IncomingMessage): Promise<string> {
   return text
 }
 
-function refusalOf(status: number, text: string): RclaudeError {
+export function refusalOf(status: number, text: string): RclaudeError {
   try {
     return RclaudeError.fromProblem(Problem.parse(JSON.parse(text)))
   } catch {
     const code = status === 401 ? 'unauthenticated' : status < 500 ? 'invalid' : 'unavailable'
-    return new RclaudeError(code, `attach was answered with HTTP ${status}: ${text.slice(0, 200)}`)
+    return new RclaudeError(code, `the WebSocket was answered with HTTP ${status}: ${text.slice(0, 200)}`)
   }
 }

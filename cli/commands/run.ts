@@ -62,6 +62,7 @@ export function define(world: World): Command {
     .option('--repo-user <user>', `whose token it is (default: ${DEFAULT_REPO_USER})`)
     .option('--repo-credentials', 'take what your own git has for --repo')
     .option('--launcher <name>', 'where it runs')
+    .option('--forward-host <host>', 'let rclaude forward reach this host through the task', collect)
     .option('--depth <n>', 'commits of history to send, or to clone', wholeNumber)
     .option('--exclude <pattern>', 'leave these files out (as in .gitignore)', collect)
     .option('--include <pattern>', 'send these although git ignores them', collect)

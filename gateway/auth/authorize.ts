@@ -8,7 +8,7 @@ import { TaskId } from '../../protocol/ids.ts'
 import { type AnyRoute, type Role, roleAllows, scopeOf } from '../../protocol/route.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Store } from '../store/store.ts'
-import { authenticate, type Principal } from './tokens.ts'
+import { authenticate, authenticateHash, type Principal } from './tokens.ts'
 
 export interface AccessRequest {
   route: AnyRoute
@@ -34,8 +34,33 @@ export interface Access {
 export function authorize(store: Store, request: AccessRequest): Access {
   const { route } = request
   if (route.access === 'public') return { principal: undefined, task: undefined, auditId: undefined }
-  const principal = authenticate(store, request.authorization)
-  if (!roleAllows(principal.role, route.access))
+  const { principal, task } = permit(store, route, authenticate(store, request.authorization), request.taskId)
+  return { principal, task, auditId: audit(store, request, principal, task) }
+}
+
+/**
+ * For a preview: the browser shows a session instead of the token, which says by its hash whose it is. Nothing is audited:
+ * entering was.
+ * @throws RclaudeError as `authorize` does
+ */
+export function authorizeSession(
+  store: Store,
+  route: AnyRoute,
+  tokenHash: string,
+  id: TaskId,
+): { principal: Principal; task: Task } {
+  const { principal, task } = permit(store, route, authenticateHash(store, tokenHash), id)
+  if (task === undefined) throw new Error('a preview is of a task')
+  return { principal, task }
+}
+
+function permit(
+  store: Store,
+  route: AnyRoute,
+  principal: Principal,
+  taskId: string | undefined,
+): { principal: Principal; task: Task | undefined } {
+  if (!roleAllows(principal.role, route.access as Role))
     throw new RclaudeError(
       'forbidden',
       `the token "${principal.tokenName}" is a ${principal.role}'s; this needs a ${route.access}'s`,
@@ -46,10 +71,9 @@ export function authorize(store: Store, request: AccessRequest): Access {
       'forbidden',
       `the token "${principal.tokenName}" is narrowed to ${principal.scope.join(', ')}; this needs ${scope}`,
     )
-  if (!route.path.includes(':taskId'))
-    return { principal, task: undefined, auditId: audit(store, request, principal, undefined) }
-  const { task, role } = admitToTask(store, route, principal, request.taskId)
-  return { principal: { ...principal, role }, task, auditId: audit(store, request, principal, task) }
+  if (!route.path.includes(':taskId')) return { principal, task: undefined }
+  const { task, role } = admitToTask(store, route, principal, taskId)
+  return { principal: { ...principal, role }, task }
 }
 
 function audit(store: Store, request: AccessRequest, principal: Principal, task: Task | undefined) {

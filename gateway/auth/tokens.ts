@@ -121,7 +121,11 @@ const endOf = (at: string | undefined): number => (at === undefined ? Number.POS
 /** @throws RclaudeError `unauthenticated`, with the same words whatever is wrong with an unknown token */
 export function authenticate(store: Store, authorization: string | undefined, now = Date.now()): Principal {
   const secret = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(authorization ?? '')?.[1]
-  const hash = secret === undefined ? undefined : hashSecret(secret)
+  return authenticateHash(store, secret === undefined ? undefined : hashSecret(secret), now)
+}
+
+/** The same for a hash that we know ourselves to be of a token that was shown. */
+export function authenticateHash(store: Store, hash: string | undefined, now = Date.now()): Principal {
   const token = hash === undefined ? undefined : store.findToken(hash)
   if (token === undefined || token.revokedAt !== undefined)
     throw new RclaudeError(

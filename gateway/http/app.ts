@@ -19,6 +19,7 @@ import { gatewayHandlers } from './gateway.ts'
 import { gitHandlers } from './git.ts'
 import { healthHandlers } from './health.ts'
 import { modelHandlers } from './models.ts'
+import { previewHandlers } from './previews/handlers.ts'
 import { problemHeaders, toRclaudeError } from './problem.ts'
 import { forward } from './proxy.ts'
 import { resultHandlers } from './results.ts'
@@ -39,6 +40,7 @@ const handlers: Handlers = {
   ...shareHandlers,
   ...tokenHandlers,
   ...modelHandlers,
+  ...previewHandlers,
 }
 
 export function createApp(deps: Deps): Hono<Bindings> {

@@ -15,6 +15,8 @@ import type { Leases } from '../tasks/leases.ts'
 import type { DialLimit } from '../tunnels/dial-limit.ts'
 import type { AddressOf } from './client-address.ts'
 import type { Connections } from './connections.ts'
+import type { PortCount } from './port-count.ts'
+import type { Previews } from './previews/previews.ts'
 
 export interface Bindings {
   Bindings: HttpBindings
@@ -26,6 +28,8 @@ export interface Deps extends ConnectionContext {
   connections: Connections
   reserve: Reserve
   dialLimit: DialLimit
+  portCount: PortCount
+  previews: Previews
   /** Tunnels that go on when their connection is lost. */
   sessions: AcceptedSessions
   metrics: Metrics

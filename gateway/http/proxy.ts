@@ -19,7 +19,7 @@ import { streamTo } from './stream-to.ts'
 const HEAD_TIMEOUT_MS = 60_000
 
 /** RFC 9110 7.6.1: these speak of one connection, not of the message. */
-const HOP_BY_HOP = [
+export const HOP_BY_HOP = [
   'connection',
   'keep-alive',
   'proxy-authenticate',
@@ -124,18 +124,18 @@ export function responseHeaders(headers: IncomingHttpHeaders): OutgoingHttpHeade
   }
 }
 
-const hasBody = ({ headers }: IncomingMessage): boolean =>
+export const hasBody = ({ headers }: IncomingMessage): boolean =>
   headers['transfer-encoding'] !== undefined ||
   (headers['content-length'] !== undefined && headers['content-length'] !== '0')
 
 /** Stated by us, from what Node's parser made of the request, never copied. */
-function framing(incoming: IncomingMessage): OutgoingHttpHeaders {
+export function framing(incoming: IncomingMessage): OutgoingHttpHeaders {
   if (!hasBody(incoming)) return { 'content-length': 0 }
   if (incoming.headers['transfer-encoding'] !== undefined) return { 'transfer-encoding': 'chunked' }
   return { 'content-length': Number(incoming.headers['content-length']) }
 }
 
-function keep(headers: IncomingHttpHeaders, allowed: (name: string) => boolean): OutgoingHttpHeaders {
+export function keep(headers: IncomingHttpHeaders, allowed: (name: string) => boolean): OutgoingHttpHeaders {
   // A header that `Connection` names belongs to the connection as well.
   const named = new Set((headers.connection ?? '').toLowerCase().split(/\s*,\s*/))
   return Object.fromEntries(Object.entries(headers).filter(([name]) => allowed(name) && !named.has(name)))

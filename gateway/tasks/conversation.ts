@@ -78,6 +78,7 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     maxOfflineSeconds: whole(context.config.deadlines.maxOffline),
     maxProcesses: context.config.limits.processes,
     execUsers: context.config.agents.execUsers,
+    forwardHosts: spec.forwardHosts,
   }
 }
 

@@ -5,6 +5,8 @@
 import { expect, test } from 'vitest'
 import { Problem } from '../../protocol/errors.ts'
 import { newTaskId } from '../../protocol/ids.ts'
+import { LISTEN_PROTOCOL, PORT_PROTOCOL } from '../../protocol/port.ts'
+import { ATTACH_PROTOCOL } from '../../protocol/process.ts'
 import { type Role, roleAllows } from '../../protocol/route.ts'
 import { type Routes, routes } from '../../protocol/routes.ts'
 import { eventually } from '../helpers/eventually.ts'
@@ -23,6 +25,10 @@ interface Sample {
   query?: string
   body?: string
   type?: string
+  /** WebSocket subprotocol, when it is not that of attach. */
+  protocol?: string
+  /** For the path, beside those of the scene. */
+  params?: Record<string, string>
   /** Status for those who are let in. A refusal that only somebody who was let in can see counts as well. */
   allowed: number
 }
@@ -73,6 +79,11 @@ const samples: Record<RouteName, Sample> = {
   changeProcess: { rest: ':processId/signal', ...json({ signal: 'SIGCONT' }), allowed: 200 },
   writeProcess: { rest: ':processId/stdin', body: '', type: 'application/octet-stream', allowed: 200 },
   stopProcess: { rest: ':endedProcessId', allowed: 200 },
+  listPorts: { allowed: 200 },
+  connectPort: { protocol: PORT_PROTOCOL, allowed: 101 },
+  listenPort: { protocol: LISTEN_PROTOCOL, params: { port: '0' }, allowed: 101 },
+  takeUpConnection: { protocol: PORT_PROTOCOL, params: { connectionId: 'conn_222222222222' }, allowed: 410 },
+  openPreview: { ...json({}), allowed: 200 },
   getFile: { rest: 'hello.txt', allowed: 200 },
   putFile: { rest: 'new.txt', body: 'new', allowed: 200 },
   deleteFile: { rest: 'never-there.txt', allowed: 404 },
@@ -314,9 +325,19 @@ async function makeScene(world: World, owner: string): Promise<Scene> {
   return {
     world,
     tasks: { running, ended },
-    params: { processId, endedProcessId, tokenId: 'token_222222222222', user: 'zoe', name: 'mine' },
+    params: {
+      processId,
+      endedProcessId,
+      port: new URL(world.url).port,
+      tokenId: 'token_222222222222',
+      user: 'zoe',
+      name: 'mine',
+    },
   }
 }
+
+const webSocketHeaders = (protocol: string): string[] =>
+  WEBSOCKET_HEADERS.map((line) => line.replace(ATTACH_PROTOCOL, protocol))
 
 interface Answer {
   status: number
@@ -327,11 +348,11 @@ interface Answer {
 
 async function ask(scene: Scene, name: RouteName, token: string | undefined): Promise<Answer> {
   const { method, path, ...route } = routes[name]
-  const { task = 'running', rest = '', query, body, type } = samples[name]
-  const params: Record<string, string> = { ...scene.params, taskId: scene.tasks[task] }
+  const { task = 'running', rest = '', query, body, type, protocol, ...sample } = samples[name]
+  const params: Record<string, string> = { ...scene.params, ...sample.params, taskId: scene.tasks[task] }
   const fill = (text: string) => text.replace(/:(\w+)/g, (_, key: string) => params[key] ?? '')
   const target = `${fill(path).replace(/\*$/, fill(rest))}${query === undefined ? '' : `?${query}`}`
-  if ('upgrade' in route) return upgrade(scene.world.url, target, token)
+  if ('upgrade' in route) return upgrade(scene.world.url, target, token, protocol)
   const response = await fetch(`${scene.world.url}${target}`, {
     method,
     headers: { ...(token && { authorization: `Bearer ${token}` }), ...(type && { 'content-type': type }) },
@@ -346,10 +367,15 @@ async function ask(scene: Scene, name: RouteName, token: string | undefined): Pr
   }
 }
 
-async function upgrade(url: string, target: string, token: string | undefined): Promise<Answer> {
+async function upgrade(
+  url: string,
+  target: string,
+  token: string | undefined,
+  protocol = ATTACH_PROTOCOL,
+): Promise<Answer> {
   const connection = await rawConnection(url)
   const authorization = token === undefined ? [] : [`Authorization: Bearer ${token}`]
-  connection.send(head(url, `GET ${target} HTTP/1.1`, ...WEBSOCKET_HEADERS, ...authorization))
+  connection.send(head(url, `GET ${target} HTTP/1.1`, ...webSocketHeaders(protocol), ...authorization))
   const received = await connection.until(/\r\n\r\n(?:\{.*\}$)?/s)
   const isUpgraded = statuses(received)[0] === 101
   const all = isUpgraded ? received : await connection.closed()

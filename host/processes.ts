@@ -6,6 +6,10 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 /** Files that one scan has open at once. */
 const READS_AT_ONCE = 64
+/** More than these are not looked at one by one. */
+const MAX_YOUNGER = 64
+/** include/linux/sched.h */
+const PF_KTHREAD = 0x200000
 
 /** Pids by the value of a variable in their environment. */
 type Found = Map<string, number[]>
@@ -59,15 +63,38 @@ async function scanProc(name: string): Promise<Found> {
 }
 
 /**
- * False when nothing that `pid`, which has just ended, may have started is alive: no process is younger than it was. So for
- * most of those that live for a moment nobody needs to be looked for. Meant for such: pids come round again.
+ * False when nothing is alive that `pid`, which has just ended, may have started with `name=value` in its environment: each
+ * younger process shows another one. So for most of those that live for a moment nobody needs to be looked for. True when
+ * in doubt: one that shows nothing may be in the middle of an exec, one that is gone may have started others.
+ * Meant for a process that was short-lived: pids come round again.
  */
-export async function mayHaveLeftProcesses(pid: number): Promise<boolean> {
+export async function mayHaveLeftProcesses(pid: number, name: string, value: string): Promise<boolean> {
   if (process.platform !== 'linux') return true
-  // The last word is the newest pid of all. Below ours, the count has begun anew meanwhile.
-  const newest = Number((await readFile('/proc/loadavg', 'utf8')).trim().split(' ').at(-1))
-  if (!(newest >= pid)) return true
-  return newest > pid && (await pidsOf()).some((other) => other > pid)
+  try {
+    // The last word is the newest pid of all. Below ours, the count has begun anew meanwhile.
+    const newest = Number((await readFile('/proc/loadavg', 'utf8')).trim().split(' ').at(-1))
+    if (!(newest >= pid)) return true
+    const younger = (await pidsOf()).filter((other) => other > pid)
+    if (younger.length > MAX_YOUNGER) return true
+    const doubts = await Promise.all(younger.map((other) => mayCarry(other, `${name}=${value}`)))
+    return doubts.includes(true)
+  } catch {
+    return true
+  }
+}
+
+async function mayCarry(pid: number, variable: string): Promise<boolean> {
+  try {
+    const environment = await readFile(`/proc/${pid}/environ`, 'latin1')
+    if (environment !== '') return environment.split('\0').includes(variable)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EACCES' || code === 'EPERM') return false // another user's
+  }
+  // Zombies and threads of the kernel never show one.
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return fields[0] !== 'Z' && (Number(fields[6]) & PF_KTHREAD) === 0
 }
 
 async function pidsOf(): Promise<number[]> {

@@ -25,7 +25,7 @@ export const STOP_GRACE_MS = 5_000
 const SWEEP_QUIET_LOOKS = 2
 const SWEEP_MAX_LOOKS = 50
 const SWEEP_PAUSE_MS = 8
-/** Whatever lived no longer than this is younger than any pid that came round again: nobody makes four million in that time. */
+/** In this time pids do not come round to the same number again: that takes 32,768 processes at least. */
 const SHORT_LIFE_MS = 2_000
 
 /** The user that the work runs as, when the agent has another one. */
@@ -142,7 +142,8 @@ class RunningChild implements Child {
 
   async #sweep(): Promise<void> {
     this.signal('SIGKILL') // members of the group that outlived its leader
-    if (Date.now() - this.#startedAt < SHORT_LIFE_MS && !(await mayHaveLeftProcesses(this.pid))) return
+    const wasShort = Date.now() - this.#startedAt < SHORT_LIFE_MS
+    if (wasShort && !(await mayHaveLeftProcesses(this.pid, CHILD_MARKER, this.#marker))) return
     for (let look = 0, quiet = 0; look < SWEEP_MAX_LOOKS; look++) {
       const left = await findByEnvironment(CHILD_MARKER, this.#marker)
       for (const pid of left) killQuietly(pid)

@@ -15,6 +15,7 @@ interface ExecOptions {
   interactive?: boolean
   workdir?: string
   env?: string[]
+  /** Not `envFile`, as docker has it: Node 20 takes --env-file for itself wherever it stands, NODE_OPTIONS in the file too. */
   envFrom?: string[]
   user?: string
   detach?: boolean
@@ -25,26 +26,23 @@ interface ExecOptions {
 const MAX_URL_SPEC = 4_096
 
 export function define(world: World): Command {
-  return (
-    newCommand('exec', 'run a process inside a running task', [
-      'rclaude exec @last -- npm test',
-      'tar c src | rclaude exec -i k3m -- tar x',
-      'rclaude exec --detach k3m -- npm start      see rclaude processes, attach, kill',
-      'rclaude exec --timeout 5m k3m -- npm test   exit code 124 when the time is over',
-    ])
-      .argument('<task>', 'id, beginning of an id, or @last')
-      .argument('[command...]', 'what to run; after -- so that its options are its own')
-      .usage('[options] <task> -- command...')
-      .option('-i, --interactive', 'pass standard input on')
-      .option('-w, --workdir <dir>', 'relative to the workspace')
-      .option('-e, --env <name[=value]>', 'set a variable, or pass yours on', collect)
-      // Not --env-file, as docker has it: Node 20 takes that for itself wherever it stands, NODE_OPTIONS in the file included.
-      .option('--env-from <file>', 'set the variables of a file, NAME=VALUE a line', collect)
-      .option('-u, --user <name>', 'run as another user, where the gateway allows it')
-      .option('-d, --detach', 'print the id of the process and leave')
-      .option('--timeout <duration>', 'end it after so long', duration)
-      .action(act(world, exec))
-  )
+  return newCommand('exec', 'run a process inside a running task', [
+    'rclaude exec @last -- npm test',
+    'tar c src | rclaude exec -i k3m -- tar x',
+    'rclaude exec --detach k3m -- npm start      see rclaude processes, attach, kill',
+    'rclaude exec --timeout 5m k3m -- npm test   exit code 124 when the time is over',
+  ])
+    .argument('<task>', 'id, beginning of an id, or @last')
+    .argument('[command...]', 'what to run; after -- so that its options are its own')
+    .usage('[options] <task> -- command...')
+    .option('-i, --interactive', 'pass standard input on')
+    .option('-w, --workdir <dir>', 'relative to the workspace')
+    .option('-e, --env <name[=value]>', 'set a variable, or pass yours on', collect)
+    .option('--env-from <file>', 'set the variables of a file, NAME=VALUE a line', collect)
+    .option('-u, --user <name>', 'run as another user, where the gateway allows it')
+    .option('-d, --detach', 'print the id of the process and leave')
+    .option('--timeout <duration>', 'end it after so long', duration)
+    .action(act(world, exec))
 }
 
 async function exec(invocation: Invocation, name: string, words: string[], options: ExecOptions): Promise<number> {

@@ -3,12 +3,15 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { routes } from '../../protocol/routes.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { rssOf } from '../helpers/memory.ts'
 import { World } from '../helpers/world.ts'
 
 const MANY = 1_000
 const STARTED_AT_ONCE = 25
 const MIB = 1024 ** 2
+/** More than the disk quota of a process. */
+const FLOOD_BYTES = 400_000_000
 /** A window, what lies in sockets and streams on the way, and what garbage collection leaves until later. */
 const FLOOD_MIB = 96
 /** Node itself is half of it. */
@@ -99,7 +102,7 @@ test('a flood that its client does not read waits in bounded memory, and goes on
   const taskId = await runningTask()
   const pids = [agentPid(), world.gatewayPid]
   const before = pids.map(rssOf)
-  const flood = 'head -c 400000000 /dev/zero; echo end >&2'
+  const flood = `head -c ${FLOOD_BYTES} /dev/zero; echo end >&2`
   const exec = spawn(process.execPath, ['dist/rclaude.js', 'exec', taskId, '--', 'sh', '-c', flood], {
     env: { ...world.userEnvironment(), ...world.asAdmin },
     stdio: ['ignore', 'pipe', 'ignore'],
@@ -118,6 +121,37 @@ test('a flood that its client does not read waits in bounded memory, and goes on
     bytes += chunk.length
   })
   const [code] = await once(exec, 'close')
-  expect([code, bytes]).toEqual([0, 400_000_000])
+  expect([code, bytes]).toEqual([0, FLOOD_BYTES])
+  await stop(taskId)
+}, 60_000)
+
+test('a detached flood goes to the disk in bounded memory, and what the quota dropped is told as a gap', async () => {
+  const taskId = await runningTask()
+  const agent = agentPid()
+  const before = rssOf(agent)
+  const id = (await cli('exec', '-d', taskId, '--', 'head', '-c', String(FLOOD_BYTES), '/dev/zero')).stdout.trim()
+  let most = 0
+  await eventually('the flood is over', async () => {
+    most = Math.max(most, rssOf(agent) - before)
+    const response = await world.api().raw(routes.getProcess, { params: { taskId, rest: id } })
+    return ((await response.json()) as { exit?: unknown }).exit !== undefined
+  })
+  expect(most / MIB).toBeLessThan(FLOOD_MIB)
+  const attached = spawn(process.execPath, ['dist/rclaude.js', 'attach', `${taskId}/${id}`], {
+    env: { ...world.userEnvironment(), ...world.asAdmin },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let bytes = 0
+  let said = ''
+  attached.stdout.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+  })
+  attached.stderr.on('data', (chunk: Buffer) => {
+    said += chunk
+  })
+  const [code] = await once(attached, 'close')
+  const lost = Number(/^rclaude: bytes 0 to (\d+) of stdout are lost/m.exec(said)?.[1])
+  expect(lost).toBeGreaterThan(0)
+  expect([code, bytes + lost]).toEqual([0, FLOOD_BYTES])
   await stop(taskId)
 }, 60_000)

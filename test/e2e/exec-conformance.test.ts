@@ -9,7 +9,8 @@ import type { World as ProgramWorld } from '../../cli/world.ts'
 import { routes } from '../../protocol/routes.ts'
 import { type DockerContainer, startDockerContainer } from '../helpers/docker-engine.ts'
 import { World } from '../helpers/world.ts'
-import { CASES, type Case } from './exec-conformance/cases.ts'
+import type { Case } from './exec-conformance/case.ts'
+import { CASES } from './exec-conformance/cases.ts'
 
 interface Result {
   code: number | null

@@ -38,14 +38,15 @@ test('processes are found by the value of a variable, however many ask at once, 
 test('a process that left another behind is never taken for one that left none', async () => {
   const leaver = sleeper('left', ['sh', '-c', 'setsid sleep 60 & exit 0'])
   await once(leaver, 'exit')
-  expect(await mayHaveLeftProcesses(leaver.pid ?? 0)).toBe(true)
+  expect(await mayHaveLeftProcesses(leaver.pid ?? 0, VARIABLE, 'left')).toBe(true)
   for (const pid of await findByEnvironment(VARIABLE, 'left')) process.kill(pid, 'SIGKILL')
 })
 
-test('nobody is younger than the newest process', async () => {
-  await eventually('a moment in which nobody else starts anything', async () => {
+test('one that left none is not taken for one that did, whoever else was started meanwhile', async () => {
+  await eventually('a moment in which no other process is just being started', async () => {
     const child = sleeper('none', ['true'])
+    sleeper('another')
     await once(child, 'exit')
-    return !(await mayHaveLeftProcesses(child.pid ?? 0))
+    return !(await mayHaveLeftProcesses(child.pid ?? 0, VARIABLE, 'none'))
   })
 })

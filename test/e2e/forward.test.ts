@@ -82,6 +82,8 @@ test('a port on which nothing listens resets the connection and is named; then i
   const { ports, stderr } = await forward(world, [taskId, `0:${port}`])
   expect(await endingOf(await dial(ports[0] ?? 0))).toBe('reset')
   await eventually('it is said', () => stderr().includes(`nothing listens on port ${port} of the task`))
+  await serve((socket) => socket.end('now'), '127.0.0.1', port)
+  expect(await textOf(await dial(ports[0] ?? 0))).toBe('now')
 })
 
 test('who does not read is waited for: no more is taken from the server than windows and sockets hold', async () => {

@@ -86,7 +86,7 @@ export class ForwardSession {
   }
 
   async #serveSocks(socket: Socket): Promise<void> {
-    const remote = await readSocksRequest(socket)
+    const remote = await readSocksRequest(socket, this.#over.signal)
     if (remote === undefined) return
     let isOpen = false
     // The answer stands before the first byte from there; a refusal is told in SOCKS words.
@@ -139,6 +139,10 @@ export class ForwardSession {
   }
 
   #onLost(error: Error): void {
+    if (error instanceof RclaudeError && error.code === 'limit') {
+      this.#say(`${error.message}; the connection waits`)
+      return
+    }
     if (!this.#isLost)
       this.#say(`the way to the task is lost (${error.message}); connections wait and go on when it is back`)
     this.#isLost = true

@@ -28,8 +28,10 @@ const GREETING_MS = 10_000
 const MAX_REQUEST = 262
 
 /** @returns what the client asks for; undefined when it was answered that this cannot be, or left */
-export async function readSocksRequest(socket: Socket): Promise<Remote | undefined> {
-  const timer = setTimeout(() => socket.destroy(), GREETING_MS)
+export async function readSocksRequest(socket: Socket, signal: AbortSignal): Promise<Remote | undefined> {
+  const leave = () => void socket.destroy()
+  const timer = setTimeout(leave, GREETING_MS)
+  signal.addEventListener('abort', leave, { once: true })
   const reader = new SocketReader(socket)
   try {
     return await negotiate(socket, reader)
@@ -38,6 +40,7 @@ export async function readSocksRequest(socket: Socket): Promise<Remote | undefin
     return undefined
   } finally {
     clearTimeout(timer)
+    signal.removeEventListener('abort', leave)
     reader.release()
   }
 }

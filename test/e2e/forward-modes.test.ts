@@ -53,7 +53,10 @@ test('the SOCKS proxy leads to every port of the loopback, and nowhere else', as
   const http = await dial(proxy)
   http.write('GET / HTTP/1.1\r\n\r\n')
   await endingOf(http)
+  await dial(proxy) // says nothing, and holds nobody up
+  const startedAt = performance.now()
   expect((await stop()).code).toBe(0)
+  expect(performance.now() - startedAt).toBeLessThan(5_000)
 })
 
 test("a port of this machine is the task's, for as long as the forward runs", async () => {

@@ -82,6 +82,8 @@ test('a port on which nothing listens resets the connection and is named; then i
   const { ports, stderr } = await forward(world, [taskId, `0:${port}`])
   expect(await endingOf(await dial(ports[0] ?? 0))).toBe('reset')
   await eventually('it is said', () => stderr().includes(`nothing listens on port ${port} of the task`))
+  await serve((socket) => socket.end('now'), '127.0.0.1', port)
+  expect(await textOf(await dial(ports[0] ?? 0))).toBe('now')
 })
 
 test('who does not read is waited for: no more is taken from the server than windows and sockets hold', async () => {
@@ -191,6 +193,31 @@ test('the gateway is killed in the middle of a transfer: it goes on where it was
   const after = await dial(ports[0] ?? 0)
   after.end('new')
   expect((await textOf(after)).trim()).toBe(createHash('sha256').update('new').digest('hex'))
+})
+
+test('Ctrl-C ends it at once in the midst of a flood, and both ends are told', async () => {
+  const { world, taskId } = await startForwardingWorld()
+  let ending: Promise<string> | undefined
+  const flooding = await serve((socket) => {
+    const pump = () => {
+      while (!socket.destroyed && socket.write(Buffer.alloc(64 * 1024))) {}
+    }
+    socket.on('drain', pump)
+    ending = endingOf(socket)
+    pump()
+  })
+  const { ports, stop } = await forward(world, [taskId, `0:${flooding}`])
+  const socket = await dial(ports[0] ?? 0)
+  let read = 0
+  socket.on('data', (bytes) => {
+    read += bytes.length
+  })
+  await eventually('it flows', () => read > 32 * 1024 * 1024) // long enough for the garbage collector to have run
+  const ours = endingOf(socket)
+  const startedAt = performance.now()
+  expect((await stop()).code).toBe(0)
+  expect(performance.now() - startedAt).toBeLessThan(5_000)
+  expect([await ours, await ending]).toEqual(['reset', 'reset'])
 })
 
 test('revoking the token closes what it opened within 5 s, and lets nothing new in', async () => {

@@ -75,7 +75,7 @@ export async function forward(
 }
 
 /** A TCP server until the test ends. */
-export async function serve(onConnection: (socket: Socket) => void, host = '127.0.0.1'): Promise<number> {
+export async function serve(onConnection: (socket: Socket) => void, host = '127.0.0.1', port = 0): Promise<number> {
   const sockets = new Set<Socket>()
   const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.add(socket)
@@ -83,7 +83,7 @@ export async function serve(onConnection: (socket: Socket) => void, host = '127.
     socket.once('close', () => sockets.delete(socket))
     onConnection(socket)
   })
-  server.listen(0, host)
+  server.listen(port, host)
   await once(server, 'listening')
   onTestFinished(() => {
     for (const socket of sockets) socket.destroy()

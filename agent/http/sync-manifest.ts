@@ -17,7 +17,7 @@ import {
   TooManyPaths,
 } from '../../host/tree/list.ts'
 import { type BytePath, fromWire, toWire } from '../../host/tree/names.ts'
-import { digestOf, type Entry, type Scan, scan } from '../../host/tree/scan.ts'
+import { deniedAt, digestOf, type Entry, type Scan, type Skipped, scan } from '../../host/tree/scan.ts'
 import type { Tree } from '../../host/tree/tree.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { SyncEntry, SyncManifestHead, SyncManifestRequest } from '../../protocol/sync.ts'
@@ -110,12 +110,16 @@ async function look(
   request: Request,
   signal: AbortSignal,
 ): Promise<Scan> {
+  const denied: Skipped[] = []
+  const onDenied = (path: BytePath) => void denied.push(deniedAt(path))
   const listed =
     request.paths === undefined
-      ? await listTree(tree, request, gitIn(root, owner))
-      : lookAt(tree, only(request.paths.map(fromWire), request.exclude))
-  return await scan(tree, listed, { known, signal })
+      ? await listTree(tree, request, gitIn(root, owner), onDenied)
+      : lookAt(tree, only(request.paths.map(fromWire), request.exclude), onDenied)
+  const { entries, skipped } = await scan(tree, listed, { known, signal })
+  return { entries, skipped: [...denied, ...skipped] }
 }
+
 function only(paths: readonly BytePath[], exclude: readonly string[]): BytePath[] {
   const isOut = isLeftOut(exclude)
   return [...new Set(paths)].filter((path) => !isOut(path)).sort(byBytes)

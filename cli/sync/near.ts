@@ -13,7 +13,7 @@ import {
 } from '../../host/tree/content.ts'
 import { isInRepository, listTree, look, type RunGit, type Selection, TooManyPaths } from '../../host/tree/list.ts'
 import { type BytePath, toWire } from '../../host/tree/names.ts'
-import { type Entry, type Skipped, scan } from '../../host/tree/scan.ts'
+import { deniedAt, type Entry, type Skipped, scan } from '../../host/tree/scan.ts'
 import { codeOf, Tree } from '../../host/tree/tree.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { git } from '../workspace/git.ts'
@@ -50,9 +50,10 @@ export async function scanNear(
   signal: AbortSignal,
 ): Promise<NearScan> {
   try {
-    const listed = await listTree(tree, selection, userGit)
+    const denied: Skipped[] = []
+    const listed = await listTree(tree, selection, userGit, (path) => denied.push(deniedAt(path)))
     const { entries, skipped } = await scan(tree, listed, { known, wants: () => false, signal })
-    return { entries: new Map(entries.map((entry) => [entry.path, entry])), skipped }
+    return { entries: new Map(entries.map((entry) => [entry.path, entry])), skipped: [...denied, ...skipped] }
   } catch (error) {
     if (!(error instanceof TooManyPaths)) throw error
     throw new RclaudeError(
@@ -72,7 +73,11 @@ export async function fillIds(
 ): Promise<void> {
   const wanted: BytePath[] = []
   for (const [path, { id }] of near.entries) if (id === undefined && wants(path)) wanted.push(path)
-  const { entries, skipped } = await scan(tree, look(tree, wanted), { known, signal })
+  const { entries, skipped } = await scan(
+    tree,
+    look(tree, wanted, (path) => near.skipped.push(deniedAt(path))),
+    { known, signal },
+  )
   for (const path of wanted) near.entries.delete(path)
   for (const entry of entries) near.entries.set(entry.path, entry)
   near.skipped.push(...skipped)

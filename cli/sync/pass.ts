@@ -138,9 +138,17 @@ async function dropHidden(run: Run, plan: Plan, { far, selection }: SyncOptions)
     const { entries, skipped } = await readManifest(far, selection, { paths: asked.map(toWire) })
     for (const path of [...(entries?.keys() ?? []), ...skipped.map((one) => one.path)]) hidden.add(path)
   }
-  for (const { do: what, path } of plan.actions)
-    if (what === 'delete-far' && run.tree?.look(path)?.isDirectory() === false) hidden.add(path)
+  for (const { do: what, path } of plan.actions) if (what === 'delete-far' && isThere(run.tree, path)) hidden.add(path)
   plan.actions = plan.actions.filter(({ do: what, path }) => !hidden.has(path) || !what.startsWith('delete'))
+}
+
+/** What may not be looked at may well be there. */
+function isThere(tree: Tree | undefined, path: BytePath): boolean {
+  try {
+    return tree?.look(path)?.isDirectory() === false
+  } catch {
+    return true
+  }
 }
 
 function noteLeft({ tally }: Run, plan: Plan): void {

@@ -87,6 +87,7 @@ async function untilChanged(session: Session, options: WatchOptions, wake: Wake)
     const asking = new AbortController()
     const far = { ...options.far, signal: AbortSignal.any([signal, asking.signal]) }
     const farChanged = hasFarChanged(session, { ...options, far }).finally(() => wake.call('far'))
+    farChanged.catch(() => {}) // it is awaited below
     const woken = await wake.within(RESCAN_MS)
     if (woken !== 'far') {
       asking.abort()

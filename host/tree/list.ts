@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path'
 import ignore, { type Ignore } from 'ignore'
 import { readSmall } from './content.ts'
 import { type BytePath, isOrdinary, joined, toText } from './names.ts'
-import type { Tree } from './tree.ts'
+import { codeOf, type Tree } from './tree.ts'
 
 export interface Selection {
   /** Leave out what `.gitignore` names. */
@@ -49,9 +49,17 @@ export interface Listed {
   stats: Stats
 }
 
+/** What is there and may not be looked at: whatever is in it must not be taken for deleted. */
+export type OnDenied = (path: BytePath) => void
+
 /** Sorted by their bytes, each once. @param git undefined where there is none to be asked */
-export async function listTree(tree: Tree, selection: Selection, git: RunGit | undefined): Promise<Listed[]> {
-  const lister = new Lister(tree, selection, git)
+export async function listTree(
+  tree: Tree,
+  selection: Selection,
+  git: RunGit | undefined,
+  onDenied: OnDenied,
+): Promise<Listed[]> {
+  const lister = new Lister(tree, selection, git, onDenied)
   await lister.list('', 0)
   const found: Listed[] = []
   for (const [path, stats] of lister.found) found.push({ path, stats })
@@ -59,9 +67,12 @@ export async function listTree(tree: Tree, selection: Selection, git: RunGit | u
 }
 
 /** The same for paths that are known. */
-export function* look(tree: Tree, paths: Iterable<BytePath>): Generator<Listed> {
+export function* look(tree: Tree, paths: Iterable<BytePath>, onDenied: OnDenied): Generator<Listed> {
   for (const path of paths) {
-    const stats = tree.look(path)
+    const stats = unlessDenied(
+      () => tree.look(path),
+      () => onDenied(path),
+    )
     if (stats !== undefined && !stats.isDirectory()) yield { path, stats }
   }
 }
@@ -81,9 +92,11 @@ class Lister {
   readonly #git: RunGit | undefined
   readonly #isOut: (path: BytePath) => boolean
   readonly #included: Ignore | undefined
+  readonly #onDenied: OnDenied
   #looks = 0
 
-  constructor(tree: Tree, selection: Selection, git: RunGit | undefined) {
+  constructor(tree: Tree, selection: Selection, git: RunGit | undefined, onDenied: OnDenied) {
+    this.#onDenied = onDenied
     this.#tree = tree
     this.#selection = selection
     this.#git = git
@@ -125,14 +138,18 @@ class Lister {
 
   /** @param rules of the folders above, each with the folder that it counts in */
   async #walk(folder: BytePath, above: readonly Rules[], depth: number): Promise<void> {
-    const names = this.#tree.names(folder)
+    const names =
+      unlessDenied(
+        () => this.#tree.names(folder),
+        () => this.#onDenied(folder),
+      ) ?? []
     const own = this.#selection.ignore && names.includes('.gitignore') ? this.#rulesIn(folder) : undefined
     const rules = own === undefined ? above : [...above, own]
     const folders: BytePath[] = []
     for (const name of names) {
       if (++this.#looks % LOOKS_A_TURN === 0) await turn()
       const path = joined(folder, name)
-      const stats = name === '.git' || this.#isOut(path) ? undefined : this.#tree.glance(path)
+      const stats = name === '.git' || this.#isOut(path) ? undefined : this.#glance(path)
       if (stats === undefined) continue
       const isFolder = stats.isDirectory()
       if (rules.length > 0 && isIgnored(rules, path, isFolder) && !this.#isIncluded(path)) {
@@ -159,6 +176,13 @@ class Lister {
     }
   }
 
+  #glance(path: BytePath): Stats | undefined {
+    return unlessDenied(
+      () => this.#tree.glance(path),
+      () => this.#onDenied(path),
+    )
+  }
+
   #isIncluded(path: BytePath): boolean {
     return this.#included?.ignores(toText(path)) === true
   }
@@ -166,6 +190,16 @@ class Lister {
   #add(path: BytePath, stats: Stats): void {
     if (this.found.size >= MAX_PATHS) throw new TooManyPaths()
     this.found.set(path, stats)
+  }
+}
+
+function unlessDenied<T>(look: () => T, denied: () => void): T | undefined {
+  try {
+    return look()
+  } catch (error) {
+    if (!['EACCES', 'EPERM', 'EIO'].includes(codeOf(error))) throw error
+    denied()
+    return undefined
   }
 }
 

@@ -32,6 +32,8 @@ export interface ScanOptions {
   signal?: AbortSignal | undefined
 }
 
+export const deniedAt = (path: BytePath): Skipped => ({ path, why: 'it may not be read' })
+
 /** How long others wait while we look at files. */
 const TURN_MS = 10
 /** A file that changes while it is read is read so often. */

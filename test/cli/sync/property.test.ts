@@ -22,6 +22,8 @@ type Step =
       direction: 'to' | 'from' | 'both'
       prefer: 'local' | 'remote' | undefined
       cutAfter: number | undefined
+      /** Written when both sides were looked at, and before anything is carried. */
+      meanwhile: { side: Side; path: string }[]
     }
 
 const side = fc.constantFrom<Side>('near', 'far')
@@ -43,7 +45,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       do: fc.constant('sync' as const),
       direction: fc.constantFrom('to' as const, 'from' as const, 'both' as const, 'both' as const),
       prefer: fc.constantFrom(undefined, undefined, 'local' as const, 'remote' as const),
-      cutAfter: fc.option(fc.nat(2_000), { nil: undefined }),
+      cutAfter: fc.option(fc.nat(2_000), { nil: undefined, freq: 1 }),
+      meanwhile: fc.array(fc.record({ side, path }), { maxLength: 3 }),
     }),
   },
 )
@@ -72,8 +75,8 @@ async function edit(folders: Folders, model: Model, one: Extract<Step, { do: 'wr
   writeFileSync(join(root, one.path), `v${model.next()} ${'x'.repeat(one.size === 'small' ? 10 : 600_000)}`)
 }
 
-/** Breaks a request or its answer after so many bytes. */
-function cutting({ between }: Folders, cutAfter: number | undefined): () => void {
+/** Breaks a request or its answer after so many bytes, and lets `meanwhile` happen before the first that carries something. */
+function cutting({ between }: Folders, cutAfter: number | undefined, meanwhile: () => Promise<void>): () => void {
   const { ask } = between
   let left = cutAfter ?? Number.POSITIVE_INFINITY
   const lost = () => new RclaudeError('unavailable', 'cut by the test')
@@ -88,7 +91,12 @@ function cutting({ between }: Folders, cutAfter: number | undefined): () => void
       yield chunk
     }
   }
+  let isDone = false
   between.ask = async (route, body, signal) => {
+    if (route.name !== 'syncManifest' && !isDone) {
+      isDone = true
+      await meanwhile()
+    }
     const content = typeof body.content === 'string' ? body.content : cut(body.content)
     return cut(await ask(route, { ...body, content }, signal))
   }
@@ -111,7 +119,10 @@ it(`loses nothing, whatever is written and cut (SYNC_SEED=${SEED})`, async () =>
           await edit(folders, model, one)
           continue
         }
-        const restore = cutting(folders, one.cutAfter)
+        const restore = cutting(folders, one.cutAfter, async () => {
+          for (const { side, path } of one.meanwhile)
+            await edit(folders, model, { do: 'write', side, path, size: 'small' })
+        })
         await folders.sync({ direction: one.direction, prefer: one.prefer }).catch((error: unknown) => {
           if (one.cutAfter === undefined) throw error
         })

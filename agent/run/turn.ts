@@ -40,7 +40,7 @@ export interface TurnOptions {
 }
 
 /** What the work came to, before it is known whether files changed. */
-type Ending = Pick<AdapterResult, 'usage' | 'summary' | 'exitCode' | 'sessionId'> & {
+type Ending = Pick<AdapterResult, 'usage' | 'costUnknown' | 'summary' | 'exitCode' | 'sessionId'> & {
   outcome: Outcome
   reason: Reason
   message: string
@@ -183,6 +183,7 @@ async function save(options: TurnOptions, ending: Ending, check: Check, startedA
     message: [message, ...problems].join('; '),
     check,
     usage: ending.usage,
+    ...(ending.costUnknown === true && { costUnknown: true }),
     durationMs: Date.now() - startedAt,
     filesChanged: saved?.filesChanged ?? 0,
     ...(saved && { insertions: saved.insertions, deletions: saved.deletions }),

@@ -17,6 +17,7 @@ import type { Bindings, Deps, Handler, Handlers } from './context.ts'
 import { eventHandlers } from './events.ts'
 import { gatewayHandlers } from './gateway.ts'
 import { gitHandlers } from './git.ts'
+import { limitsHandlers } from './limits.ts'
 import { modelHandlers } from './models.ts'
 import { problemHeaders, toRclaudeError } from './problem.ts'
 import { forward } from './proxy.ts'
@@ -28,6 +29,7 @@ import { workspaceHandlers } from './workspace.ts'
 
 const handlers: Handlers = {
   ...gatewayHandlers,
+  ...limitsHandlers,
   ...taskHandlers,
   ...eventHandlers,
   ...resultHandlers,

@@ -87,7 +87,8 @@ interface RunningSession {
 async function prepare(options: TurnOptions): Promise<Ending | undefined> {
   if (options.isPrepared) return undefined
   try {
-    await step(options, 'workspace', () => options.workspace.prepare(options.stop.signal))
+    const missing = await step(options, 'workspace', () => options.workspace.prepare(options.stop.signal))
+    for (const message of missing) await options.emit({ type: 'warning', message })
     return undefined
   } catch (error) {
     return failed('workspace', `the workspace could not be fetched: ${messageOf(error)}`)

@@ -21,6 +21,7 @@ import type { Leaks } from '../run/leaks.ts'
 import { captureWork } from './capture.ts'
 import { cloneInto } from './clone.ts'
 import { type GitBridge, openGitBridge } from './git-bridge.ts'
+import { leftOut } from './left-out.ts'
 import { FETCH, type ObjectFormat, Repositories } from './repositories.ts'
 import { captureSession, type SessionFiles, writeSession } from './session.ts'
 import { checkOutSubmodule, partsOf, type Split, splitCheckout, withoutLfs } from './submodules.ts'
@@ -100,24 +101,33 @@ export class Workspace {
     this.#repositories = new Repositories(options)
   }
 
-  /** Repeating it in the same placement changes nothing: the work goes on with the files as they are. */
-  async prepare(spec: RunWorkspace, signal?: AbortSignal): Promise<void> {
-    await this.#inTurn(async () => {
-      if (spec.kind === 'none') return await this.#repositories.giveDirectory(this.#options.work)
+  /**
+   * Repeating it in the same placement changes nothing: the work goes on with the files as they are.
+   *
+   * @returns what is not there, as sentences for people
+   */
+  async prepare(spec: RunWorkspace, signal?: AbortSignal): Promise<string[]> {
+    return await this.#inTurn(async () => {
+      if (spec.kind === 'none') {
+        await this.#repositories.giveDirectory(this.#options.work)
+        return []
+      }
       this.#prepared ??= await this.#readPrepared()
-      if (this.#prepared !== undefined) return
+      if (this.#prepared !== undefined) return []
       await this.#clear()
       const objectFormat = spec.kind === 'git' ? spec.objectFormat : 'sha1'
       await this.#repositories.init(objectFormat)
       if (spec.kind === 'git') await this.#fetch(spec, signal)
       else await this.#clone(spec, signal)
       const submodules = await this.#checkOut(objectFormat, spec, signal)
+      const missing = spec.kind === 'repo' ? await leftOut(this.#repositories, LOCAL.snapshot, signal) : []
       const [snapshot, snapshotTree] = await Promise.all([
         this.#id(LOCAL.snapshot),
         this.#id(`${LOCAL.snapshot}^{tree}`),
       ])
       this.#prepared = { snapshot, snapshotTree, session: spec.kind === 'git' && spec.session, submodules }
       await writeFile(this.#preparedFile, JSON.stringify(this.#prepared))
+      return missing
     })
   }
 

@@ -112,6 +112,8 @@ export const GatewayConfig = z.strictObject({
         }),
       )
       .default({}),
+    /** Of one user. */
+    maxModelProfiles: z.number().int().positive().max(10_000).default(100),
     requestBody: Size.default(8 * 1024 ** 2),
     workspace: Size.default(4 * 1024 ** 3),
     workspaceFiles: z.number().int().positive().default(1_000_000),

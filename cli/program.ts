@@ -72,6 +72,10 @@ export const COMMANDS: Record<string, Entry> = {
   gateway: { summary: 'start, look at or stop the local gateway', load: () => import('./commands/gateway.ts') },
   token: { summary: 'make, list, rotate and revoke tokens', load: () => import('./commands/token.ts') },
   model: { summary: 'keep ways to a model: keys, tokens, Bedrock, Vertex', load: () => import('./commands/model.ts') },
+  limits: {
+    summary: 'what was spent today, and what of your limits is used',
+    load: () => import('./commands/limits.ts'),
+  },
   audit: { summary: 'who did what', load: () => import('./commands/audit.ts') },
   doctor: {
     summary: 'check that everything needed is there, or what ails a task',

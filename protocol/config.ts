@@ -6,6 +6,7 @@
 import { z } from 'zod'
 import { MAX_BUDGET_USD, MAX_DAY_USD } from './limits.ts'
 import { ModelProfileName, modelSettings } from './model.ts'
+import { UserName } from './routes/access.ts'
 import { Duration, Size } from './units.ts'
 
 /** US dollars: of a turn, and of a day. */
@@ -102,6 +103,19 @@ export const GatewayConfig = z.strictObject({
     maxTaskBudget: TurnUsd.optional(),
     /** What the tasks of one user may cost in a UTC day. */
     dailyBudgetPerUser: DayUsd.optional(),
+    /** By name: what counts for one user in place of maxTasksPerUser, maxQueued and dailyBudgetPerUser. */
+    users: z
+      .record(
+        UserName,
+        z.strictObject({
+          maxTasks: z.number().int().positive().optional(),
+          maxQueued: z.number().int().positive().optional(),
+          dailyBudget: DayUsd.optional(),
+        }),
+      )
+      .default({}),
+    /** Of one user. */
+    maxModelProfiles: z.number().int().positive().max(10_000).default(100),
     requestBody: Size.default(8 * 1024 ** 2),
     workspace: Size.default(4 * 1024 ** 3),
     workspaceFiles: z.number().int().positive().default(1_000_000),

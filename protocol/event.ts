@@ -66,6 +66,8 @@ export const RunResult = z.object({
   message: z.string(),
   check: Check,
   usage: Usage,
+  /** The model was at work, and nothing says what that cost: it counts as what the turn was given. */
+  costUnknown: z.boolean().optional(),
   durationMs: z.number().nonnegative(),
   /** Files that differ between the snapshot and the result. */
   filesChanged: z.number().int().nonnegative(),

@@ -8,8 +8,10 @@ import { z } from 'zod'
 export const WaitLimit = z.enum([
   'limits.maxTasks',
   'limits.maxTasksPerUser',
+  'limits.users.maxTasks',
   'token.maxTasks',
   'limits.dailyBudgetPerUser',
+  'limits.users.dailyBudget',
   'token.dailyBudget',
 ])
 export type WaitLimit = z.infer<typeof WaitLimit>

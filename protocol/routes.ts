@@ -6,6 +6,7 @@
 import { accessRoutes } from './routes/access.ts'
 import { fileRoutes } from './routes/files.ts'
 import { gatewayRoutes } from './routes/gateway.ts'
+import { limitsRoutes } from './routes/limits.ts'
 import { modelRoutes } from './routes/models.ts'
 import { portRoutes } from './routes/ports.ts'
 import { processRoutes } from './routes/processes.ts'
@@ -18,6 +19,7 @@ import { workspaceRoutes } from './routes/workspace.ts'
 
 export { AuditRow, Role, Token, UserName } from './routes/access.ts'
 export { type GatewayInfo, Me } from './routes/gateway.ts'
+export { Allowance, Allowances } from './routes/limits.ts'
 export { ModelProfile } from './routes/models.ts'
 export { MAX_PAGE } from './routes/page.ts'
 export { Artifact } from './routes/results.ts'
@@ -25,6 +27,7 @@ export { Share, ShareAccess } from './routes/shares.ts'
 
 export const routes = {
   ...gatewayRoutes,
+  ...limitsRoutes,
   ...taskRoutes,
   ...resultRoutes,
   ...workspaceRoutes,

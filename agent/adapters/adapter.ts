@@ -32,6 +32,8 @@ export interface AdapterResult {
   reason: Reason
   message: string
   usage: Usage
+  /** The model was at work, and nothing says what that cost. */
+  costUnknown?: boolean
   sessionId?: string
   exitCode?: number | null
   summary?: string

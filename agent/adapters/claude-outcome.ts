@@ -28,6 +28,7 @@ export function outcomeOf(end: ClaudeEnd): AdapterResult {
   const facts = {
     usage: tally.usage(),
     exitCode: exit.code,
+    ...(tally.costUnknown() && !end.authRefused && { costUnknown: true }),
     ...(tally.sessionId !== undefined && { sessionId: tally.sessionId }),
     ...(result?.result !== undefined && !result.is_error && { summary: result.result }),
   }

@@ -12,14 +12,18 @@ export interface Tally {
   /** Tool calls by id, with the tool's name; those that only prepare work are not counted. */
   calls: Map<string, string>
   denied: Set<string>
-  /** From the results; without one, from the messages. */
+  /** From the results, and from the messages that no result tells of: these at the price that the results had. */
   usage(): Usage
+  /** The model was at work, and not one word says what that cost. */
+  costUnknown(): boolean
   add(line: ClaudeLine): void
 }
 
 export function createTally(): Tally {
-  const messages = new Map<string, Usage>()
+  /** By id; those that no result tells of yet. */
+  let messages = new Map<string, Usage>()
   let reported: Usage | undefined
+  let isAsked = false
 
   return {
     sessionId: undefined,
@@ -27,12 +31,19 @@ export function createTally(): Tally {
     calls: new Map(),
     denied: new Set(),
     usage() {
-      return reported ?? { ...sum([...messages.values()]), turns: messages.size }
+      const untold = sum([...messages.values()])
+      const told = reported ?? NO_USAGE
+      const turns = told.turns + messages.size
+      return { ...sum([told, untold]), costUsd: told.costUsd + weight(untold) * pricePerWeight(told), turns }
+    },
+    costUnknown() {
+      return this.usage().costUsd === 0 && (isAsked || weight(sum([...messages.values()])) > 0)
     },
     add(line) {
       this.sessionId = line.session_id ?? this.sessionId
       if (line.type === 'system' && line.subtype === 'permission_denied' && line.tool_use_id !== undefined)
         this.denied.add(line.tool_use_id)
+      isAsked = isModelAsked(line, isAsked)
       if (line.type === 'assistant' && line.is_api_error_message !== true) {
         // One message comes as a line per block, each with the same usage.
         messages.set(line.message.id, messageUsage(line.message.usage))
@@ -44,11 +55,32 @@ export function createTally(): Tally {
       if (line.type === 'result') {
         this.result = line
         for (const denial of line.permission_denials) this.denied.add(denial.tool_use_id)
-        reported = sum([reported ?? NO_USAGE, resultUsage(line)])
+        const usage = resultUsage(line)
+        // An interrupted program can give a result that says nothing: what was seen is more than that.
+        if (saysNothing(usage)) return
+        reported = sum([reported ?? NO_USAGE, usage])
+        messages = new Map()
       }
     },
   }
 }
+
+/** From the start and from each answer of a tool on, the model is at work, until it spoke or refused. */
+function isModelAsked(line: ClaudeLine, before: boolean): boolean {
+  if (line.type === 'user') return true
+  if (line.type === 'assistant') return false
+  if (line.type === 'result') return before && saysNothing(resultUsage(line)) && line.api_error_status == null
+  if (line.subtype === 'init') return true
+  return line.subtype === 'api_retry' ? false : before
+}
+
+const saysNothing = (usage: Usage): boolean => usage.costUsd === 0 && weight(usage) === 0
+
+/** Tokens as they are priced against each other, whatever the model: https://platform.claude.com/docs/en/about-claude/pricing */
+const weight = (usage: Usage): number =>
+  usage.inputTokens + 5 * usage.outputTokens + 0.1 * usage.cacheReadTokens + 1.25 * usage.cacheWriteTokens
+
+const pricePerWeight = (usage: Usage): number => (weight(usage) === 0 ? 0 : usage.costUsd / weight(usage))
 
 /** Of this run alone: in a resumed session `total_cost_usd` holds the earlier runs too, the per-model numbers don't. */
 function resultUsage(line: ResultLine): Usage {

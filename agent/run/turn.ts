@@ -40,7 +40,7 @@ export interface TurnOptions {
 }
 
 /** What the work came to, before it is known whether files changed. */
-type Ending = Pick<AdapterResult, 'usage' | 'summary' | 'exitCode' | 'sessionId'> & {
+type Ending = Pick<AdapterResult, 'usage' | 'costUnknown' | 'summary' | 'exitCode' | 'sessionId'> & {
   outcome: Outcome
   reason: Reason
   message: string
@@ -87,7 +87,8 @@ interface RunningSession {
 async function prepare(options: TurnOptions): Promise<Ending | undefined> {
   if (options.isPrepared) return undefined
   try {
-    await step(options, 'workspace', () => options.workspace.prepare(options.stop.signal))
+    const missing = await step(options, 'workspace', () => options.workspace.prepare(options.stop.signal))
+    for (const message of missing) await options.emit({ type: 'warning', message })
     return undefined
   } catch (error) {
     return failed('workspace', `the workspace could not be fetched: ${messageOf(error)}`)
@@ -183,6 +184,7 @@ async function save(options: TurnOptions, ending: Ending, check: Check, startedA
     message: [message, ...problems].join('; '),
     check,
     usage: ending.usage,
+    ...(ending.costUnknown === true && { costUnknown: true }),
     durationMs: Date.now() - startedAt,
     filesChanged: saved?.filesChanged ?? 0,
     ...(saved && { insertions: saved.insertions, deletions: saved.deletions }),

@@ -22,7 +22,8 @@ export interface SavedTurn {
 }
 
 export interface TurnWorkspace {
-  prepare(signal: AbortSignal): Promise<void>
+  /** Returns what is not there, as sentences for people. */
+  prepare(signal: AbortSignal): Promise<string[]>
   /** Undefined when nothing changed since the last one. */
   checkpoint(sessionId: string | undefined): Promise<SavedTurn | undefined>
   saveResult(sessionId: string | undefined): Promise<SavedTurn>
@@ -47,8 +48,9 @@ export function createTurnWorkspace(options: TurnWorkspaceOptions): TurnWorkspac
   const message = options.mask(spec.prompt ?? (spec.command ?? []).join(' '))
   return {
     async prepare(signal) {
-      await options.insist(() => workspace.prepare(spec.workspace, signal), signal)
+      const missing = await options.insist(() => workspace.prepare(spec.workspace, signal), signal)
       await workspace.restoreSession(options.home, signal)
+      return missing
     },
     async checkpoint(sessionId) {
       return workspace.checkpoint({ message, leaks, session: await copySession(options, sessionId) })

@@ -20,6 +20,7 @@ import { checkOut } from './check-out.ts'
 import { cloneInto } from './clone.ts'
 import { type CommitTree, committer } from './commit.ts'
 import { type GitBridge, openGitBridge } from './git-bridge.ts'
+import { leftOut } from './left-out.ts'
 import { type Prepared, readPrepared, writePrepared } from './prepared.ts'
 import { idOf, LOCAL } from './refs.ts'
 import { FETCH, Repositories } from './repositories.ts'
@@ -82,12 +83,19 @@ export class Workspace {
     this.#commitTree = committer(this.#repositories, options)
   }
 
-  /** Repeating it in the same placement changes nothing: the work goes on with the files as they are. */
-  async prepare(spec: RunWorkspace, signal?: AbortSignal): Promise<void> {
-    await this.#inTurn(async () => {
-      if (spec.kind === 'none') return await this.#repositories.giveDirectory(this.#options.work)
+  /**
+   * Repeating it in the same placement changes nothing: the work goes on with the files as they are.
+   *
+   * @returns what is not there, as sentences for people
+   */
+  async prepare(spec: RunWorkspace, signal?: AbortSignal): Promise<string[]> {
+    return await this.#inTurn(async () => {
+      if (spec.kind === 'none') {
+        await this.#repositories.giveDirectory(this.#options.work)
+        return []
+      }
       this.#prepared ??= await readPrepared(this.#options.state)
-      if (this.#prepared !== undefined) return
+      if (this.#prepared !== undefined) return []
       await this.#clear()
       const objectFormat = spec.kind === 'git' ? spec.objectFormat : 'sha1'
       await this.#repositories.init(objectFormat)
@@ -100,12 +108,14 @@ export class Workspace {
         commitTree: this.#commitTree,
         signal,
       })
+      const missing = spec.kind === 'repo' ? await leftOut(this.#repositories, LOCAL.snapshot, signal) : []
       const [snapshot, snapshotTree] = await Promise.all([
         idOf(this.#repositories, LOCAL.snapshot),
         idOf(this.#repositories, `${LOCAL.snapshot}^{tree}`),
       ])
       this.#prepared = { snapshot, snapshotTree, session: spec.kind === 'git' && spec.session, submodules }
       await writePrepared(this.#options.state, this.#prepared)
+      return missing
     })
   }
 

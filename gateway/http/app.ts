@@ -18,6 +18,7 @@ import { eventHandlers } from './events.ts'
 import { gatewayHandlers } from './gateway.ts'
 import { gitHandlers } from './git.ts'
 import { healthHandlers } from './health.ts'
+import { limitsHandlers } from './limits.ts'
 import { modelHandlers } from './models.ts'
 import { previewHandlers } from './previews/handlers.ts'
 import { problemHeaders, toRclaudeError } from './problem.ts'
@@ -30,6 +31,7 @@ import { workspaceHandlers } from './workspace.ts'
 
 const handlers: Handlers = {
   ...gatewayHandlers,
+  ...limitsHandlers,
   ...taskHandlers,
   ...healthHandlers,
   ...eventHandlers,

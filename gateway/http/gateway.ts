@@ -5,7 +5,7 @@ import { AGENTS } from '../../protocol/task.ts'
 import { GATEWAY_CAPABILITIES, PROTOCOL_OLDEST, PROTOCOL_VERSION } from '../../protocol/version.ts'
 import { hasModelAccess } from '../tasks/model-access.ts'
 import { surveyPlacements } from '../tasks/placements.ts'
-import { type Handlers, principalOf } from './context.ts'
+import { type Deps, type Handlers, principalOf } from './context.ts'
 
 export const gatewayHandlers: Pick<
   Handlers,
@@ -33,7 +33,7 @@ export const gatewayHandlers: Pick<
       launchers: [...deps.launchers.values()].map(({ name, isolation }) => ({ name, isolation })),
       defaultLauncher: deps.config.launchers.default,
       modelCredentials: AGENTS.filter((agent) => agent === 'claude' && hasModelAccess(deps, user)),
-      limits: deps.config.limits,
+      limits: numbersOf(deps.config.limits),
     })
   },
   hold: async ({ c, deps }) => c.json({ held: deps.hold.reason(), placements: await surveyPlacements(deps) }),
@@ -55,4 +55,9 @@ export const gatewayHandlers: Pick<
       ...(expiresAt && { expiresAt }),
     })
   },
+}
+
+/** `limits.users` is for those it names: GET /v1/limits. */
+function numbersOf({ users: _, ...limits }: Deps['config']['limits']): Omit<Deps['config']['limits'], 'users'> {
+  return limits
 }

@@ -7,9 +7,6 @@ import { isoNow } from '../tasks/context.ts'
 import { checkAccess, modelSeal, ofGateway, ofUser } from '../tasks/model-access.ts'
 import { type Deps, type Handlers, principalOf } from './context.ts'
 
-/** Of one user. */
-const MAX_PROFILES = 100
-
 export const modelHandlers: Pick<Handlers, 'listModels' | 'putModel' | 'deleteModel' | 'checkModel'> = {
   listModels(call) {
     const own = call.deps.store.listModels(principalOf(call).user)
@@ -26,8 +23,12 @@ export const modelHandlers: Pick<Handlers, 'listModels' | 'putModel' | 'deleteMo
     if (fault !== undefined) throw new RclaudeError('invalid', `the model profile "${name}": ${fault}`)
     const own = deps.store.listModels(owner)
     const before = own.find((model) => model.name === name)
-    if (before === undefined && own.length >= MAX_PROFILES)
-      throw new RclaudeError('limit', `you have ${own.length} model profiles already: delete one first`)
+    const { maxModelProfiles } = deps.config.limits
+    if (before === undefined && own.length >= maxModelProfiles)
+      throw new RclaudeError(
+        'limit',
+        `you have ${own.length} model profiles, as many as one user may keep (limits.maxModelProfiles): delete one first with rclaude model rm`,
+      )
     const model: StoredModel = {
       owner,
       name,

@@ -10,6 +10,7 @@ import type { Launcher } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { checkAccess, modelAccess } from './model-access.ts'
 import { countRoom, LEAST_USD, secondsToMidnight } from './room.ts'
+import { limitsOfUser } from './user-limits.ts'
 
 /** Whose task it will be, and who asks for it. */
 export interface Asker {
@@ -33,12 +34,12 @@ export async function admit(context: TaskContext, spec: TaskSpec, secrets: Secre
  * requests that come at once must not pass both.
  */
 export function checkQuotas(context: TaskContext, spec: TaskSpec, { owner, tokenId }: Asker): void {
-  const { limits } = context.config
+  const { limit, value } = limitsOfUser(context.config.limits, owner).maxQueued
   const queued = context.store.countQueued(owner)
-  if (queued >= limits.maxQueued)
+  if (queued >= value)
     throw new RclaudeError(
       'limit',
-      `${owner} has ${queued} tasks in the queue, as many as may wait (limits.maxQueued): wait until some have started, or stop some with rclaude stop`,
+      `${owner} has ${queued} tasks in the queue, as many as may wait (${limit}): wait until some have started, or stop some with rclaude stop`,
       { retryAfterSeconds: QUEUE_RETRY_SECONDS },
     )
   checkDayBudgets(context, spec, { owner, tokenId })

@@ -16,9 +16,12 @@ export function chargeForUnknown(task: Pick<Task, 'turns' | 'usage'>, result: Ru
   if (turn?.budgetUsd === undefined || turn.startedAt === undefined || turn.result !== undefined) return 0
   if (costOfLastTurn(task.turns, task.usage.costUsd) > 0) return 0 // it was told on the way
   if (result === undefined) return turn.budgetUsd
-  const isUnknown = result.usage.costUsd === 0 && hasTokens(result.usage) && CUT_SHORT.has(result.outcome)
+  const isUnknown = isUnpriced(result) && CUT_SHORT.has(result.outcome)
   return isUnknown ? turn.budgetUsd : 0
 }
+
+const isUnpriced = ({ usage, costUnknown }: RunResult): boolean =>
+  usage.costUsd === 0 && (costUnknown === true || hasTokens(usage))
 
 const hasTokens = (usage: Usage): boolean =>
   usage.inputTokens + usage.outputTokens + usage.cacheReadTokens + usage.cacheWriteTokens > 0

@@ -10,6 +10,7 @@ import type { GatewayConfig } from '../../protocol/config.ts'
 import { MAX_BUDGET_USD, nextUtcDayMs, type TokenLimits, utcDay, type WaitLimit } from '../../protocol/limits.ts'
 import type { Spent, Store, Taken, Waiting } from '../store/store.ts'
 import { budgetOfTurn } from './turn-limits.ts'
+import { limitsOfUser } from './user-limits.ts'
 
 /** What is left of a day's budget below this is nothing: a single model turn costs more. */
 export const LEAST_USD = 0.01
@@ -55,6 +56,7 @@ export function countRoom(
   const tokens = store.tokenLimits()
   const hasBudgets =
     limits.dailyBudgetPerUser !== undefined ||
+    Object.values(limits.users).some(({ dailyBudget }) => dailyBudget !== undefined) ||
     [...tokens.values()].some(({ dailyBudgetUsd }) => dailyBudgetUsd !== undefined)
   const spent: Spent[] = hasBudgets ? store.spentOn(utcDay(nowMs)) : []
   const tokenOf = ({ tokenId }: Claim): TokenLimits => (tokenId === undefined ? undefined : tokens.get(tokenId)) ?? {}
@@ -62,12 +64,12 @@ export function countRoom(
   const ofToken = (claim: Claim) => (one: Taken | Spent) => one.tokenId === claim.tokenId
 
   function placeLimit(claim: Claim): WaitLimit | undefined {
-    const { maxTasks, maxTasksPerUser } = limits
+    const ofItsOwner = limitsOfUser(limits, claim.owner).maxTasks
     const ofItsToken = tokenOf(claim).maxTasks
     if (ofItsToken !== undefined && taken.filter(ofToken(claim)).length >= ofItsToken) return 'token.maxTasks'
-    if (maxTasksPerUser !== undefined && taken.filter(ofOwner(claim)).length >= maxTasksPerUser)
-      return 'limits.maxTasksPerUser'
-    return taken.length >= maxTasks ? 'limits.maxTasks' : undefined
+    if (ofItsOwner.value !== undefined && taken.filter(ofOwner(claim)).length >= ofItsOwner.value)
+      return ofItsOwner.limit
+    return taken.length >= limits.maxTasks ? 'limits.maxTasks' : undefined
   }
 
   function budgetsOf(claim: Claim): DayBudget[] {
@@ -89,8 +91,9 @@ export function countRoom(
               reservedUsd: taken.filter(isIts).reduce((sum, { reservedUsd }) => sum + reservedUsd, 0),
             },
           ]
+    const ofItsOwner = limitsOfUser(limits, claim.owner).dailyBudget
     return [
-      ...day('limits.dailyBudgetPerUser', claim.owner, limits.dailyBudgetPerUser, ofOwner(claim)),
+      ...day(ofItsOwner.limit, claim.owner, ofItsOwner.value, ofOwner(claim)),
       ...day('token.dailyBudget', 'this token', tokenOf(claim).dailyBudgetUsd, ofToken(claim)),
     ]
   }

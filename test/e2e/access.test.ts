@@ -48,6 +48,7 @@ const samples: Record<RouteName, Sample> = {
   hold: { allowed: 200 },
   confirmRestore: { ...json({}), allowed: 200 },
   me: { allowed: 200 },
+  limits: { allowed: 200 },
   createTask: { ...json({ agent: 'command', command: ['true'], workspace: { kind: 'snapshot' } }), allowed: 201 },
   listTasks: { allowed: 200 },
   getTask: { allowed: 200 },

@@ -67,8 +67,8 @@ test('a task whose budget others have set aside waits for it', async () => {
   await world.api().call(routes.stopTask, { params: { taskId: first.id }, body: {} })
   const { usage } = await world.ended(first.id)
   await eventually('the second is launched', async () => (await world.getTask(second.id)).state !== 'queued')
-  // An interrupted Claude Code nearly always tells its cost; where it told only its tokens, all it was given is charged.
-  const isUnknown = usage.costUsd === 0 && usage.inputTokens > 0
+  // An interrupted Claude Code nearly always tells its cost; where it did not, all it was given is charged.
+  const isUnknown = usage.costUsd === 0
   expect((await world.getTask(second.id)).turns[0]?.budgetUsd).toBeCloseTo(isUnknown ? 0.2 : 0.8)
 })
 
@@ -85,6 +85,19 @@ test('a task that was killed before it told its cost counts as what it was given
   const second = await world.createTask(prompt(0.8))
   await atWork(world, second.id)
   expect((await world.getTask(second.id)).turns[0]?.budgetUsd).toBeCloseTo(0.3)
+  const { users } = await world.api().call(routes.limits, { query: {} })
+  expect(users[0]?.usdToday).toMatchObject({ used: 0.7, reserved: expect.closeTo(0.3), max: 1 })
+})
+
+test('a task that is stopped in the first answer of its model counts as what it was given', async () => {
+  const world = await startWorld({ settings: { RCLAUDE_LIMITS__DAILY_BUDGET_PER_USER: '1' }, script: steps(hang) })
+  stopTasksAfterwards(world)
+  const { id } = await world.createTask(prompt(0.7))
+  await eventually('the model was asked', () => world.model.requests.some(({ kind }) => kind === 'conversation'))
+  await world.api().call(routes.stopTask, { params: { taskId: id }, body: {} })
+  expect(await world.ended(id)).toMatchObject({ outcome: 'cancelled', usage: { costUsd: 0 } })
+  const { users } = await world.api().call(routes.limits, { query: {} })
+  expect(users[0]?.usdToday.used).toBeCloseTo(0.7)
 })
 
 test('a turn overshoots its budget by less than one answer of the model', async () => {

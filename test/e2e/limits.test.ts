@@ -85,3 +85,54 @@ test('a full queue refuses run with its own exit code', async () => {
     stderr: expect.stringContaining('(limits.maxQueued)'),
   })
 })
+
+test('limits shows what runs, waits and was spent, against the limits of the user and the token; all only to administrators', async () => {
+  const world = await startWorld({
+    settings: {
+      RCLAUDE_LIMITS__USERS__ALICE__MAX_TASKS: '1',
+      RCLAUDE_LIMITS__USERS__ALICE__DAILY_BUDGET: '3',
+      RCLAUDE_LIMITS__MAX_QUEUED: '7',
+    },
+  })
+  stopTasksAfterwards(world)
+  const { secret, token } = await world.api().call(routes.createToken, {
+    body: { name: 'hers', user: 'alice', role: 'member', limits: { maxTasks: 5, dailyBudgetUsd: 2 } },
+  })
+  const alice = world.api(secret)
+  const first = await alice.call(routes.createTask, { body: command('sleep 300') })
+  await world.state(first.id, 'running')
+  await alice.call(routes.createTask, { body: command('true') })
+
+  const seen = await alice.call(routes.limits, { query: {} })
+  const usdToday = { used: 0, reserved: 0 }
+  expect(seen).toEqual({
+    resetsAt: expect.stringMatching(/T00:00:00.000Z$/),
+    running: { limit: 'limits.maxTasks', used: 1, max: 20 },
+    users: [
+      {
+        user: 'alice',
+        running: { limit: 'limits.users.maxTasks', used: 1, max: 1 },
+        queued: { limit: 'limits.maxQueued', used: 1, max: 7 },
+        usdToday: { ...usdToday, limit: 'limits.users.dailyBudget', max: 3 },
+      },
+    ],
+    tokens: [
+      {
+        tokenId: token.id,
+        name: 'hers',
+        user: 'alice',
+        running: { limit: 'token.maxTasks', used: 1, max: 5 },
+        queued: { used: 1 },
+        usdToday: { ...usdToday, limit: 'token.dailyBudget', max: 2 },
+      },
+    ],
+  })
+  await expect(alice.call(routes.limits, { query: { allUsers: '1' } })).rejects.toMatchObject({ code: 'forbidden' })
+  const all = await world.cli(['limits', '--all-users'], { env: world.asAdmin })
+  expect(all, all.stderr).toMatchObject({ code: 0, stderr: expect.stringContaining('midnight UTC') })
+  expect(all.stdout).toMatch(/^user alice +1 of 1 +1 of 7 +\$0\.00 of \$3\.00 +\$0\.00$/m)
+  expect(all.stdout).toMatch(/^token hers \(alice\) +1 of 5 +1 +\$0\.00 of \$2\.00 +\$0\.00$/m)
+  const own = await world.cli(['limits', '--json'], { env: world.asAdmin })
+  expect(JSON.parse(own.stdout).users).toHaveLength(1)
+  expect(await alice.call(routes.info, {})).not.toHaveProperty('limits.users')
+})

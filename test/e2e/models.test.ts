@@ -230,3 +230,15 @@ test.each([
   expect(code).toBe(78)
   expect(stderr).toMatch(message)
 })
+
+test('more model profiles than limits.maxModelProfiles are refused with the key; one that is there can be changed', async () => {
+  const world = await startWorld({ settings: { RCLAUDE_LIMITS__MAX_MODEL_PROFILES: '1' } })
+  const put = (name: string) =>
+    world.api().call(routes.putModel, { params: { name }, body: { kind: 'bedrock', region: 'eu-central-1' } })
+  await put('one')
+  await put('one')
+  await expect(put('two')).rejects.toMatchObject({
+    code: 'limit',
+    message: expect.stringMatching(/^you have 1 model profiles.*\(limits\.maxModelProfiles\).*rclaude model rm/),
+  })
+})

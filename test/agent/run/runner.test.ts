@@ -60,7 +60,7 @@ function startPlacement(
 
 /** Its files are the result. */
 const folderWorkspace = (work: string): TurnWorkspace => ({
-  async prepare() {},
+  prepare: async () => [],
   async checkpoint() {
     return undefined
   },
@@ -193,11 +193,14 @@ test('a plain command may be silent for longer than the idle limit', async () =>
 })
 
 test('only the coding agent is watched: a workspace and a setup may take their time', async () => {
-  const prepare = () => new Promise<void>((resolve) => setTimeout(resolve, 1_200))
+  const prepare = () => new Promise<string[]>((resolve) => setTimeout(() => resolve(['libs/x is not here']), 1_200))
   const placement = startPlacement({ workspace: { prepare } })
   const coding = { agent: 'claude', prompt: 'x', limits: { idleSeconds: 1 } } as const
   const result = await placement.turn({ ...coding, setup: 'sleep 1.2', ...shell('echo > made; echo hello') })
   expect(result).toMatchObject({ outcome: 'succeeded' })
+  expect(await placement.events()).toContainEqual(
+    expect.objectContaining({ type: 'warning', message: 'libs/x is not here' }),
+  )
   const silent = await placement.turn({ ...coding, ...shell('exec sleep 300') })
   expect(silent).toMatchObject({ outcome: 'timeout', reason: 'idle' })
 })
@@ -207,6 +210,7 @@ test('a later turn prepares what an earlier one could not, and not what one coul
   const prepare = async () => {
     prepared.push(prepared.length + 1)
     if (prepared.length === 1) throw new Error('no route to the gateway')
+    return []
   }
   const placement = startPlacement({ workspace: { prepare } })
   const setup = '[ -e once ] || { touch once; exit 1; }'

@@ -30,8 +30,8 @@ async function clone(source: Partial<CloneSource> & { url: string }) {
     forward: gateway.forward(task.id),
     env: { SSL_CERT_FILE: process.env.SSL_CERT_FILE }, // and nothing that this machine has set for git
   })
-  const prepared = workspace.prepare({ kind: 'repo', depth: 50, ...source })
-  return { prepared, directory, work, state, gateway, task, inWork: gitIn(work) }
+  const again = () => workspace.prepare({ kind: 'repo', depth: 50, ...source })
+  return { prepared: again(), again, directory, work, state, gateway, task, inWork: gitIn(work) }
 }
 
 const failure = async (source: Partial<CloneSource> & { url: string }): Promise<string> => {
@@ -223,4 +223,36 @@ test('words that are not known are passed on', () => {
   expect(cloneFailure(source, 'fatal: the dog ate it\n')).toBe(
     'HEAD of https://x.org/y.git could not be cloned: fatal: the dog ate it',
   )
+})
+
+test('what a clone does not bring is named: submodules, wherever they claim to be, and pointers of git-lfs', async () => {
+  const server = await startPrivateGit(credential)
+  const whole = await clone({ url: `${server.url}/project.git`, credential })
+  expect(await whole.prepared).toEqual([])
+
+  const work = server.git('rev-parse', '--show-toplevel')
+  writeFileSync(join(work, '.gitmodules'), '[submodule "x"]\n\tpath = ../../x\n\turl = file:///etc\n')
+  writeFileSync(join(work, '.gitattributes'), '*.bin filter=lfs -text\n')
+  writeFileSync(join(work, 'big.bin'), 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n')
+  writeFileSync(join(work, 'small.bin'), 'its content')
+  const noLfs = ['clean=', 'process=', 'required=false'].flatMap((setting) => ['-c', `filter.lfs.${setting}`])
+  server.git(...noLfs, 'add', '-A')
+  for (let at = 10; at < 22; at++)
+    server.git('update-index', '--add', '--cacheinfo', `160000,${server.commit},libs/gr\u00fcn${at}`)
+  server.git('commit', '-qm', 'parts')
+  server.git('push', '-q', 'hosted', 'main')
+  const parts = await clone({ url: `${server.url}/project.git`, credential })
+  const missing = await parts.prepared
+  expect(missing).toEqual([
+    expect.stringMatching(/^not cloned, as submodules are not: libs\/gr\u00fcn10, .*libs\/gr\u00fcn19 and 2 more; /),
+    expect.stringMatching(/^pointers without their content.*: big\.bin$/),
+  ])
+  expect(await parts.again()).toEqual([])
+
+  const marker = join(temporary('marker'), 'ran')
+  writeFileSync(join(work, '.gitmodules'), `[submodule "x"]\n\tpath = x\n\turl = .\n\tupdate = !touch ${marker}\n`)
+  server.git(...noLfs, 'commit', '-qam', 'hostile')
+  server.git('push', '-q', 'hosted', 'main')
+  expect(await failure({ url: `${server.url}/project.git`, credential })).toContain('fsck error')
+  expect(existsSync(marker)).toBe(false)
 })

@@ -36,6 +36,22 @@ test('without limits on money a turn has none', () => {
   expect(roomWith({}).grant(claude())).toEqual({ usd: undefined })
 })
 
+test('a user who is named in limits.users has limits of his own, others those of everybody', () => {
+  const users = { alice: { maxTasks: 2, dailyBudget: 20 }, bob: {} }
+  const limits = { maxTasksPerUser: 1, dailyBudgetPerUser: 10, users }
+  const room = roomWith(limits, { spent: [spent(15), spent(5, 'bob')], taken: [running(1)] })
+  expect(room.grant(claude(2))).toEqual({ usd: 2 })
+  room.take(claude(2), 2)
+  expect(room.grant(claude(1))).toEqual({ limit: 'limits.users.maxTasks' })
+  expect(room.grantMoney(claude(4))).toEqual({ limit: 'limits.users.dailyBudget' })
+  expect(room.grant({ ...claude(), owner: 'bob' })).toEqual({ usd: 5 })
+  room.take({ ...claude(), owner: 'bob' }, 5)
+  expect(room.grant({ ...claude(), owner: 'bob' })).toEqual({ limit: 'limits.maxTasksPerUser' })
+  expect(roomWith({ users: { alice: { dailyBudget: 1 } } }).grant(claude())).toEqual({ usd: 1 })
+  expect(() => limitsOf({ users: { alice: { usdPerDay: 1 } as never } })).toThrow('usdPerDay')
+  expect(() => limitsOf({ users: { 'Not A Name': {} } })).toThrow()
+})
+
 test('a turn gets the least of what it asked for and what is allowed', () => {
   expect(roomWith({ taskBudget: 3 }).grant(claude())).toEqual({ usd: 3 })
   expect(roomWith({ taskBudget: 3 }).grant(claude(7))).toEqual({ usd: 7 })
@@ -160,6 +176,7 @@ test('a turn that was cut short without a word on its cost counts as what it was
   expect(chargeForUnknown(task, result({}))).toBe(2)
   expect(chargeForUnknown(task, result({ outcome: 'succeeded' }))).toBe(0) // a model that costs nothing
   expect(chargeForUnknown(task, result({ usage: NO_USAGE }))).toBe(0) // it had not begun to speak
+  expect(chargeForUnknown(task, result({ usage: NO_USAGE, costUnknown: true }))).toBe(2) // stopped in its first answer
   expect(chargeForUnknown(task, result({ usage: { ...usage, costUsd: 0.1 } }))).toBe(0)
   expect(chargeForUnknown({ turns: [{ ...turn, startedAt: undefined }], usage: NO_USAGE } as never, undefined)).toBe(0)
 })

@@ -4,11 +4,11 @@
  * yet, or the clone has no tags) there is nothing to run, which is said.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { beforeAll, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
-import { temporaryDirectory } from '../helpers/temporary.ts'
 import { startWorld, World } from '../helpers/world.ts'
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
@@ -24,26 +24,24 @@ if (tag === undefined)
   console.log('left out: no release tag before this version is here, so there are no bundles to try')
 else console.log(`trying the bundles of ${tag}`)
 
-let old = ''
+const folder = mkdtempSync(join(tmpdir(), 'rclaude-previous-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+const old = join(folder, 'release', 'dist')
+/** Our bundles, but for their agent. */
+const mixed = join(folder, 'mixed', 'dist')
 
 beforeAll(() => {
   if (tag === undefined) return
-  const folder = temporaryDirectory()
-  execFileSync('/bin/sh', ['-c', 'git archive "$0" | tar -x -C "$1"', tag, folder])
-  symlinkSync(resolve('node_modules'), join(folder, 'node_modules'))
-  execFileSync(process.execPath, ['scripts/build.mjs'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] })
-  old = join(folder, 'dist')
-}, TIMEOUT_MS)
-
-/** Our bundles, but for one of theirs. */
-function mixed(theirs: string): string {
-  const folder = temporaryDirectory()
-  for (const name of readdirSync('dist')) {
-    const from = name === theirs ? old : resolve('dist')
-    symlinkSync(join(from, name), join(folder, name))
+  const release = join(folder, 'release')
+  for (const place of [release, join(folder, 'mixed')]) {
+    mkdirSync(place)
+    symlinkSync(resolve('node_modules'), join(place, 'node_modules'))
   }
-  return folder
-}
+  execFileSync('/bin/sh', ['-c', 'git archive "$0" | tar -x -C "$1"', tag, release])
+  execFileSync(process.execPath, ['scripts/build.mjs'], { cwd: release, stdio: ['ignore', 'ignore', 'inherit'] })
+  cpSync('dist', mixed, { recursive: true })
+  cpSync(join(old, 'agent.js'), join(mixed, 'agent.js'))
+}, TIMEOUT_MS)
 
 /** A task that runs, is stepped into, and leaves a change. */
 async function worksThrough(world: World, cli: string): Promise<void> {
@@ -68,7 +66,7 @@ async function worksThrough(world: World, cli: string): Promise<void> {
 }
 
 test.skipIf(tag === undefined)('its CLI and its agent work with this gateway', { timeout: TIMEOUT_MS }, async () => {
-  const world = await startWorld({ dist: mixed('agent.js') })
+  const world = await startWorld({ dist: mixed })
   stopTasksAfterwards(world)
   await worksThrough(world, resolve('dist'))
   await worksThrough(world, old)

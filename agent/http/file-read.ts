@@ -13,7 +13,7 @@ const MAX_ENTRIES = 10_000
 const READ_BYTES = 256 * 1024
 
 /** Changes whenever the content does: a write moves the time, a replacement the inode. */
-export function etagOf(stats: BigIntStats): string {
+export function etagOf(stats: Pick<BigIntStats, 'size' | 'mtimeNs' | 'ino'>): string {
   return `"${stats.size}-${stats.mtimeNs}-${stats.ino}"`
 }
 
@@ -135,7 +135,7 @@ export function refuseSpecial(stats: BigIntStats): void {
 
 export const modeOf = (stats: BigIntStats): number => Number(stats.mode) & 0o7777
 
-function typeOf(stats: BigIntStats): DirectoryEntry['type'] {
+export function typeOf(stats: BigIntStats): DirectoryEntry['type'] {
   if (stats.isFile()) return 'file'
   if (stats.isDirectory()) return 'directory'
   if (stats.isSymbolicLink()) return 'symlink'

@@ -3,8 +3,10 @@ import { type Context, Hono } from 'hono'
 import { z } from 'zod'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { WorkUser } from '../processes/child.ts'
+import { Watches } from '../watch/watches.ts'
 import { answerFile, etagOf, listDirectory, modeOf, refuseSpecial } from './file-read.ts'
 import { findPlace, hasCode, type Place, type WalkOptions } from './file-tree.ts'
+import { answerWatch } from './file-watch.ts'
 import { deleteFile, writeFile } from './file-write.ts'
 import { parse } from './problem.ts'
 import { type AgentEnv, uploadOf } from './send.ts'
@@ -16,6 +18,7 @@ export interface FileRoutesOptions {
   owner?: WorkUser | undefined
   /** Where the routes are mounted. */
   mount?: string
+  watches?: Watches
 }
 
 const PutQuery = z.object({
@@ -29,6 +32,7 @@ const PutQuery = z.object({
 export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
   const app = new Hono<AgentEnv>()
   const mount = options.mount ?? '/files'
+  const watches = options.watches ?? new Watches({ root: options.root })
 
   const at = async (c: Context<AgentEnv>, walk: WalkOptions, use: (place: Place) => Promise<Response>) => {
     try {
@@ -43,7 +47,17 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
     }
   }
 
-  const read = (c: Context<AgentEnv>) =>
+  const read = (c: Context<AgentEnv>) => (isFlag(c.req.query('watch')) ? watch(c) : readNow(c))
+
+  const watch = async (c: Context<AgentEnv>) => {
+    try {
+      return await answerWatch(c, watches, namesOf(c, mount))
+    } catch (error) {
+      throw meaningOf(error, c.req.path.slice(mount.length + 1))
+    }
+  }
+
+  const readNow = (c: Context<AgentEnv>) =>
     at(c, { followLast: true }, async (place) => {
       if (place.stats === undefined) throw new RclaudeError('not_found', missing(c.req.path.slice(mount.length + 1)))
       refuseSpecial(place.stats)
@@ -69,6 +83,8 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
   for (const path of ['/', '/*']) app.get(path, read).put(path, write).delete(path, remove)
   return app
 }
+
+const isFlag = (text: string | undefined): boolean => text !== undefined && text !== '0' && text !== 'false'
 
 /** The names of the path, as bytes: names need not be UTF-8, and an encoded slash is no separator. */
 function namesOf(c: Context<AgentEnv>, mount: string): Buffer[] {

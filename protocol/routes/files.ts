@@ -8,9 +8,10 @@ export const fileRoutes = {
     path: '/v1/tasks/:taskId/files/*',
     access: 'member',
     audit: 'file.read',
-    summary: 'A file of the workspace (Range, ETag), or a directory as JSON.',
+    summary:
+      'A file of the workspace (Range, ETag), or a directory as JSON. `?watch=1`: its changes as server-sent events; `ignore=PATTERN`, Last-Event-ID.',
     forward: '/files/*',
-    rawResponse: ['application/octet-stream', 'application/json'],
+    rawResponse: ['application/octet-stream', 'application/json', 'text/event-stream'],
   }),
   putFile: defineForward({
     name: 'putFile',

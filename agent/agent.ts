@@ -89,6 +89,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log,
     processes,
     workspace: directories.work,
+    uploads: join(directories.state, 'uploads'),
     user,
     shutdown: () => void end(),
     onFault: (error) => options.log(`request failed: ${error instanceof Error ? error.stack : error}`),

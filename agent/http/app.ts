@@ -27,6 +27,8 @@ export interface AgentAppOptions {
   processes: ProcessService
   /** Root of the workspace. */
   workspace: string
+  /** Where unfinished uploads of files wait. */
+  uploads: string
   user: WorkUser | undefined
   /** The gateway has everything: end. */
   shutdown(): void
@@ -39,7 +41,7 @@ export function createAgentServer(options: AgentAppOptions): Server {
   app.route('/', runRoutes(options))
   app.route('/processes', processRoutes(options.processes))
   app.route('/exec', execRoutes(options.processes))
-  app.route('/files', fileRoutes({ root: options.workspace, owner: options.user }))
+  app.route('/files', fileRoutes({ root: options.workspace, owner: options.user, uploads: options.uploads }))
   const server = createServer(
     { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0 },
     getRequestListener(app.fetch, { overrideGlobalObjects: false }),

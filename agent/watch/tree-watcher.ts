@@ -29,6 +29,8 @@ import { type Names, Touched, type TouchedOptions } from './touched.ts'
 
 /** Directories below this depth are told and not looked into. */
 const MAX_DEPTH = 200
+/** Looks for a directory that is on the move: what is above it will be told of soon. */
+const MAX_MISSES = 20
 
 export interface TreeWatcherOptions extends Pick<TouchedOptions, 'queuedEvents' | 'settleMs' | 'pollMs' | 'watch'> {
   /** The workspace. */
@@ -47,6 +49,8 @@ export class TreeWatcher {
   readonly #options: TreeWatcherOptions
   readonly #touched: Touched
   #top: Directory | undefined
+  /** Directories that were touched and not found at their place, with how often. */
+  #missed = new Map<Directory, number>()
   #entries = 0
   #isClosed = false
 
@@ -141,6 +145,7 @@ export class TreeWatcher {
     for (const finding of findings) await this.#settle(finding, changes)
     if (!this.#isClosed && changes.length > 0) this.#options.onChanges(changes)
     for (const entry of moved) this.#lookAgain(entry)
+    this.#lookForMissed()
   }
 
   /** One that is gone is told of by the directory above. */
@@ -149,7 +154,9 @@ export class TreeWatcher {
       const wanted = names === 'all' ? new Set([...(await namesIn(here)), ...directory.children.keys()]) : names
       for await (const [name, stats] of statsOf(here, wanted)) findings.push({ directory, name, stats })
     })
-    if (!isThere && directory === this.#top) this.#end('the watched directory is gone')
+    if (isThere) this.#missed.delete(directory)
+    else if (directory === this.#top) this.#end('the watched directory is gone')
+    else this.#missed.set(directory, (this.#missed.get(directory) ?? 0) + 1)
   }
 
   /** Makes the tree as it was found, and tells each step. */
@@ -173,6 +180,14 @@ export class TreeWatcher {
     const found = [entry]
     if (isDirectory(entry)) await this.#inDirectory(entry, (here) => this.#scan(entry, here, found))
     for (const one of found) changes.push(change('created', pathOf(one), one))
+  }
+
+  /** It may have moved, and even be back by now. */
+  #lookForMissed(): void {
+    for (const [directory, times] of this.#missed) {
+      if (times < MAX_MISSES && isAttached(directory)) this.#touched.mark(directory, 'all')
+      else this.#missed.delete(directory)
+    }
   }
 
   /** What was touched in a directory while it moved may have been looked for at its old place. */

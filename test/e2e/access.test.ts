@@ -72,6 +72,7 @@ const samples: Record<RouteName, Sample> = {
   stopProcess: { rest: ':endedProcessId', allowed: 200 },
   getFile: { rest: 'hello.txt', allowed: 200 },
   putFile: { rest: 'new.txt', body: 'new', allowed: 200 },
+  changeFile: { rest: 'made', ...json({ op: 'mkdir', parents: true }), allowed: 204 },
   deleteFile: { rest: 'never-there.txt', allowed: 404 },
   listShares: { allowed: 200 },
   share: { ...json({ access: 'read' }), allowed: 200 },

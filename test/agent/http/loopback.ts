@@ -49,7 +49,7 @@ export async function startLoopback(
   app.onError(onProblem({ onFault }))
   app.route('/processes', processRoutes(service))
   app.route('/exec', execRoutes(service))
-  app.route('/files', fileRoutes({ root: workspace, ...files(workspace) }))
+  app.route('/files', fileRoutes({ root: workspace, uploads: join(root, 'uploads'), ...files(workspace) }))
   const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }))
   server.on('upgrade', attachUpgrade(service, { onFault }))
   const sockets = new Set<Socket>()

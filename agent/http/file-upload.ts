@@ -15,8 +15,8 @@ interface ContentRange {
 
 export class Uploads {
   readonly #directory: string
-  /** Under way; another request for the same waits for its end. */
-  readonly #writing = new Map<string, Promise<unknown>>()
+  /** Under way, with a way to end it: who asks for the same has given up the request before, which may not know yet. */
+  readonly #writing = new Map<string, { settled: Promise<unknown>; end: AbortController }>()
 
   constructor(directory: string) {
     this.#directory = directory
@@ -24,7 +24,7 @@ export class Uploads {
 
   /** Bytes that are here. */
   async received(id: string): Promise<number> {
-    await this.#writing.get(id)
+    await this.#takeOver(id)
     return (await stat(this.#path(id)).catch(() => undefined))?.size ?? 0
   }
 
@@ -35,15 +35,23 @@ export class Uploads {
     body: AsyncIterable<Buffer>,
   ): Promise<{ received: number; isWhole: boolean }> {
     const { from, total } = rangeOf(range)
-    if (this.#writing.has(id))
-      throw new RclaudeError('conflict', `upload ${id} is being written by another request`, { retryAfterSeconds: 1 })
-    const writing = this.#write(id, from, total, body)
-    const settled = writing.catch(() => {})
-    this.#writing.set(id, settled)
+    await this.#takeOver(id)
+    const end = new AbortController()
+    const writing = this.#write(id, from, total, until(end.signal, body))
+    const mine = { settled: writing.catch(() => {}), end }
+    this.#writing.set(id, mine)
     try {
       return await writing
     } finally {
-      this.#writing.delete(id)
+      if (this.#writing.get(id) === mine) this.#writing.delete(id)
+    }
+  }
+
+  async #takeOver(id: string): Promise<void> {
+    for (let before = this.#writing.get(id); before !== undefined; before = this.#writing.get(id)) {
+      before.end.abort()
+      await before.settled
+      if (this.#writing.get(id) === before) this.#writing.delete(id)
     }
   }
 
@@ -96,6 +104,21 @@ export class Uploads {
 
   #path(id: string): string {
     return join(this.#directory, UploadId.parse(id))
+  }
+}
+
+/** @throws RclaudeError `conflict` when the signal comes before the end */
+async function* until(signal: AbortSignal, body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const ended = new Promise<never>((_, reject) => {
+    const onEnd = () => reject(new RclaudeError('conflict', 'another request goes on with this upload'))
+    signal.addEventListener('abort', onEnd, { once: true })
+  })
+  ended.catch(() => {})
+  const chunks = body[Symbol.asyncIterator]()
+  for (;;) {
+    const next = await Promise.race([chunks.next(), ended])
+    if (next.done === true) return
+    yield next.value
   }
 }
 

@@ -37,6 +37,7 @@ const upload = UploadId.optional()
 const GetQuery = z.object({
   watch: flag,
   stat: flag,
+  follow: flag,
   recursive: flag,
   depth: z.coerce.number().int().positive().max(400).optional(),
   format: z.enum(['tar']).optional(),
@@ -81,7 +82,7 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
     const query = parse('the query', GetQuery, c.req.query())
     if (query.upload !== undefined) return c.json({ received: await uploads.received(query.upload) })
     if (query.watch) return answerWatch(c, watches, namesOf(c, mount))
-    return at(c, { followLast: !query.stat }, async (place) => {
+    return at(c, { followLast: !query.stat || query.follow }, async (place) => {
       if (place.stats === undefined) throw new RclaudeError('not_found', missing(c.req.path.slice(mount.length + 1)))
       if (query.stat) return c.json(await statPlace(place))
       refuseSpecial(place.stats)

@@ -90,7 +90,7 @@ export class Watches {
     if (this.#watches.get(key) === watch) this.#watches.delete(key)
   }
 
-  /** The one that nobody has read for longest makes room. */
+  /** One that nobody reads makes room. */
   #dropIdle(): boolean {
     for (const [key, watch] of this.#watches) {
       if (watch.readers > 0) continue

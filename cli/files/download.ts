@@ -16,22 +16,14 @@ import { insist, Pool, type Transfer } from './transfer.ts'
 
 /** @param target what `path` becomes */
 export async function download(remote: RemoteFiles, transfer: Transfer, path: string, target: string): Promise<void> {
-  const found = await remote.stat(path)
+  // What was named is followed when it is a link, as scp does.
+  const found = await remote.stat(path, true)
   if (found === undefined) throw new RclaudeError('not_found', `the task has no ${path}`)
   const pool = new Pool()
   const copy = new Download(remote, transfer, pool, path)
-  // What was named is followed when it is a link, as scp does.
-  const isDirectory =
-    found.type === 'directory' || (found.type === 'symlink' && (await isLinkToDirectory(remote, path)))
-  if (isDirectory) await copy.directory(path, target, true)
-  else copy.file(path, { ...found, type: 'file' }, target)
+  if (found.type === 'directory') await copy.directory(path, target, true)
+  else copy.file(path, found, target)
   await pool.run()
-}
-
-async function isLinkToDirectory(remote: RemoteFiles, path: string): Promise<boolean> {
-  const response = await remote.get(path)
-  await response.body?.cancel()
-  return response.headers.get('content-type')?.startsWith('application/json') === true && !response.headers.has('etag')
 }
 
 /** A task that guesses the name may have made a link of it: that is not followed. */
@@ -106,30 +98,31 @@ class Download {
     let part: string | undefined
     let counted = 0
     await insist(this.#transfer, async (retries) => {
-      const etag = (await this.#remote.stat(path))?.etag ?? (await etagBehind(this.#remote, path))
+      const now = await this.#remote.stat(path, true)
+      const etag = now?.etag ?? ''
       const file = partOf(target, this.#remote.taskId, path, etag)
       if (part !== undefined && part !== file) await rm(part, { force: true }) // it changed: from the start
       part = file
-      const have = (await lstat(file).catch(() => undefined))?.size ?? 0
+      const have = await heldIn(file)
       const response = await this.#remote
         .get(path, {
           headers: have > 0 ? { range: `bytes=${have}-`, 'if-range': etag } : {},
         })
         .catch((error: unknown) => {
-          if (have > 0 && have === entry.size && error instanceof RclaudeError) return undefined // 416: all is here
+          if (have > 0 && have === now?.size && error instanceof RclaudeError) return undefined // 416: all is here
           throw error
         })
       const from = response === undefined || response.status === 206 ? have : 0
       if (from > counted) this.#transfer.progress.resume(from - counted)
       counted = Math.max(counted, from)
-      if (response?.body == null) return
+      if (response === undefined) return
       const into = createWriteStream(file, {
         flags: PART_FLAGS | (from > 0 ? constants.O_APPEND : constants.O_TRUNC),
         mode: 0o600,
       } as never)
       const progress = this.#transfer.progress
       await pipeline(
-        Readable.fromWeb(response.body as never),
+        response.body === null ? Readable.from([]) : Readable.fromWeb(response.body as never),
         async function* (pieces: AsyncIterable<Uint8Array>) {
           for await (const piece of pieces) {
             retries.reset()
@@ -148,17 +141,18 @@ class Download {
   }
 }
 
-/** Of what a link leads to. */
-async function etagBehind(remote: RemoteFiles, path: string): Promise<string> {
-  const response = await remote.get(path, { headers: { range: 'bytes=0-0' } })
-  await response.body?.cancel()
-  return response.headers.get('etag') ?? ''
-}
-
 /** Named by what it is a part of, so that a later call goes on with it, and never with another version. */
 function partOf(target: string, taskId: string, path: string, etag: string): string {
   const mark = createHash('sha256').update([taskId, path, etag].join('\0')).digest('hex').slice(0, 16)
   return join(dirname(target), `.${baseName(target).slice(0, 100)}.${mark}.rclaude-part`)
+}
+
+/** Bytes of a part that is here. What is no file was put there by somebody else, and goes. */
+async function heldIn(file: string): Promise<number> {
+  const present = await lstat(file).catch(() => undefined)
+  if (present?.isFile() === true) return present.size
+  if (present !== undefined) await rm(file)
+  return 0
 }
 
 async function makeDirectory(path: string, isNamed: boolean): Promise<void> {

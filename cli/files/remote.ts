@@ -22,10 +22,12 @@ export class RemoteFiles {
     this.taskId = taskId
   }
 
-  /** Undefined when nothing is there. */
-  async stat(path: string): Promise<FileStat | undefined> {
+  /** Undefined when nothing is there. Of a link itself, unless `follow`. */
+  async stat(path: string, follow = false): Promise<FileStat | undefined> {
     try {
-      return FileStat.parse(await (await this.get(path, { query: { stat: '1' } })).json())
+      return FileStat.parse(
+        await (await this.get(path, { query: { stat: '1', ...(follow && { follow: '1' }) } })).json(),
+      )
     } catch (error) {
       if (error instanceof RclaudeError && error.code === 'not_found' && error.message.includes('in the workspace'))
         return undefined

@@ -9,7 +9,7 @@ export const fileRoutes = {
     access: 'member',
     audit: 'file.read',
     summary:
-      'A file of the workspace (Range, ETag), or a directory as JSON (`recursive=1`, `depth=N`) or `format=tar`; `stat=1`: what it is; `watch=1`: its changes as server-sent events (`ignore=PATTERN`, Last-Event-ID).',
+      'A file of the workspace (Range, ETag), or a directory as JSON (`recursive=1`, `depth=N`) or `format=tar`; `stat=1`: what it is (`follow=1`: what a link leads to); `watch=1`: its changes as server-sent events (`ignore=PATTERN`, Last-Event-ID).',
     forward: '/files/*',
     rawResponse: ['application/octet-stream', 'application/json', 'application/x-tar', 'text/event-stream'],
   }),

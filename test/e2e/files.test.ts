@@ -1,5 +1,5 @@
 /** Files of a running task by the CLI, through a real gateway to a real agent. */
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import {
   chmodSync,
   existsSync,
@@ -45,6 +45,12 @@ const works = async (...args: string[]) => {
   return stdout
 }
 
+const etagOf = async (path: string) => {
+  const headers = { authorization: `Bearer ${world.adminToken}` }
+  const answer = await fetch(`${world.url}/v1/tasks/${taskId}/files/${path}?stat=1`, { headers })
+  return ((await answer.json()) as { etag: string }).etag
+}
+
 test('cp, ls and cat: trees go there and back with modes, times and links, and names land where scp puts them', async () => {
   mkdirSync(join(here, 'tree/sub'), { recursive: true })
   writeFileSync(join(here, 'tree/sub/run.sh'), '#!/bin/sh\n')
@@ -65,8 +71,9 @@ test('cp, ls and cat: trees go there and back with modes, times and links, and n
   expect(readFileSync(join(here, 'back/line\nbreak'), 'utf8')).toBe('odd')
   await works('cp', `${taskId}:tree/link`, `${taskId}:tree/.hidden`, '.')
   expect(readFileSync(join(here, 'link'), 'utf8')).toBe('#!/bin/sh\n')
+  expect(statSync(join(here, 'link')).mode & 0o777).toBe(0o750)
 
-  expect(await works('ls', `${taskId}:tree`)).toBe('line break\nlink\nsub\n'.replace('line break', 'line break'))
+  expect(await works('ls', `${taskId}:tree`)).toBe('line break\nlink\nsub\n')
   expect(await works('ls', '-la', `${taskId}:tree/sub`)).toMatch(/^-rwxr-x--- 10 2020-09-13 12:26 run\.sh\n$/)
   expect(await works('ls', '-R', `${taskId}:tree`)).toContain('tree/sub:\nrun.sh\n')
   expect(await works('cat', `${taskId}:tree/sub/run.sh`, `${taskId}:tree/link`)).toBe('#!/bin/sh\n#!/bin/sh\n')
@@ -110,8 +117,15 @@ test('a hostile task writes nothing outside of the destination, and its names do
   writeFileSync(join(work, 'tree/dir/secret'), 'gone')
   symlinkSync(secret, join(here, 'out/file'))
   writeFileSync(join(work, 'tree/file'), 'gone')
+  const guessed = createHash('sha256')
+    .update([taskId, 'tree/file', await etagOf('tree/file')].join('\0'))
+    .digest('hex')
+  const part = join(here, `out/.file.${guessed.slice(0, 16)}.rclaude-part`)
+  symlinkSync(secret, part)
+  chmodSync(secret, 0o600)
   await cli(['cp', `${taskId}:tree/.`, 'out'])
-  expect(readFileSync(secret, 'utf8')).toBe('kept')
+  expect(existsSync(part)).toBe(false)
+  expect([readFileSync(secret, 'utf8'), statSync(secret).mode & 0o777]).toEqual(['kept', 0o600])
   expect(readFileSync(join(here, 'out/file'), 'utf8')).toBe('gone')
   const listed = await works('ls', '-l', `${taskId}:tree`)
   expect(listed).not.toMatch(/[\u001b\u0007]/)

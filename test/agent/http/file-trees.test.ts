@@ -177,6 +177,24 @@ test('an upload that was cut goes on where it ended, and the file takes its name
   expect(await received()).toBe(0)
 })
 
+test('who goes on with an upload ends the request before, which may hang on a connection that is dead', async () => {
+  const hanging = request(`${agent.url}/files/f?upload=${ID}`, {
+    method: 'PUT',
+    headers: { 'content-length': '10', 'content-range': 'bytes 0-9/10' },
+  })
+  const answered = new Promise<number | undefined>((resolve) => {
+    hanging.on('response', (response) => resolve(response.statusCode))
+    hanging.on('error', () => resolve(undefined))
+  })
+  hanging.write('01234')
+  const waiting = join(agent.workspace, '../uploads', ID)
+  await until('half of it is here', () => existsSync(waiting) && statSync(waiting).size === 5)
+  expect(await (await call('GET', `f?upload=${ID}`)).json()).toEqual({ received: 5 })
+  expect(await answered).toBe(409)
+  hanging.destroy()
+  expect((await part(5, '56789', 10)).status).toBe(201)
+})
+
 test('an upload in parts keeps conditions, and refuses ids and ranges that make no sense', async () => {
   writeFileSync(at('f'), 'old')
   const range = { 'content-range': 'bytes 0-1/2' }

@@ -116,6 +116,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     ssh,
     ports: { connections, allowedHosts: () => forwardHosts, launchId: options.launchId },
     workspace: directories.work,
+    uploads: join(directories.state, 'uploads'),
     user,
     shutdown: () => void end(),
     onFault: (error) => options.log(`request failed: ${error instanceof Error ? error.stack : error}`),

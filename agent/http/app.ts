@@ -37,6 +37,8 @@ export interface AgentAppOptions {
   ports: Omit<PortsOptions, 'onFault'>
   /** Root of the workspace. */
   workspace: string
+  /** Where unfinished uploads of files wait. */
+  uploads: string
   user: WorkUser | undefined
   /** The gateway has everything: end. */
   shutdown(): void
@@ -51,7 +53,7 @@ export function createAgentServer(options: AgentAppOptions): Server {
   app.route('/ssh', sshRoutes(options.ssh))
   app.route('/ports', portRoutes(options.ports))
   app.route('/exec', execRoutes(options.processes))
-  app.route('/files', fileRoutes({ root: options.workspace, owner: options.user }))
+  app.route('/files', fileRoutes({ root: options.workspace, owner: options.user, uploads: options.uploads }))
   app.route('/sync', syncRoutes({ root: options.workspace, owner: options.user }))
   const server = createServer(
     { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0 },

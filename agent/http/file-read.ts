@@ -4,8 +4,8 @@ import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises'
 import type { Context } from 'hono'
 import { RclaudeError } from '../../protocol/errors.ts'
-import type { DirectoryEntry, DirectoryListing } from '../../protocol/file.ts'
-import { descriptorPath, HAS_PROC, joinBytes, openDirectory, type Place } from './file-tree.ts'
+import type { DirectoryEntry, DirectoryListing, FileStat } from '../../protocol/file.ts'
+import { descriptorPath, HAS_PROC, hasCode, joinBytes, openDirectory, type Place } from './file-tree.ts'
 import { type AgentEnv, type Answer, stream } from './send.ts'
 
 /** Most entries in one listing. */
@@ -13,7 +13,7 @@ const MAX_ENTRIES = 10_000
 const READ_BYTES = 256 * 1024
 
 /** Changes whenever the content does: a write moves the time, a replacement the inode. */
-export function etagOf(stats: BigIntStats): string {
+export function etagOf(stats: Pick<BigIntStats, 'size' | 'mtimeNs' | 'ino'>): string {
   return `"${stats.size}-${stats.mtimeNs}-${stats.ino}"`
 }
 
@@ -90,20 +90,59 @@ function rangeOf(c: Context<AgentEnv>, size: number, etag: string): Range | 'uns
   return from >= size ? 'unsatisfiable' : { from, to, status: 206 }
 }
 
-export async function listDirectory(place: Place): Promise<DirectoryListing> {
-  const directory = await openDirectory(place.path)
+/** @param depth 1 for the directory itself alone; deeper ones come after it, each with where it is */
+export async function listDirectory(place: Place, depth = 1): Promise<DirectoryListing> {
+  const listing: DirectoryListing = { entries: [], omitted: 0 }
+  await listInto(listing, place.path, Buffer.alloc(0), depth)
+  return listing
+}
+
+async function listInto(listing: DirectoryListing, at: Buffer, prefix: Buffer, depth: number): Promise<void> {
+  const directory = await openDirectory(at)
   try {
-    const path = HAS_PROC ? descriptorPath(directory) : place.path
+    const path = HAS_PROC ? descriptorPath(directory) : at
     const names = (await readdir(path, { encoding: 'buffer' })).sort(Buffer.compare)
-    const entries: DirectoryEntry[] = []
-    for (const name of names.slice(0, MAX_ENTRIES)) {
+    const room = MAX_ENTRIES - listing.entries.length
+    listing.omitted += Math.max(0, names.length - room)
+    const deeper: Buffer[] = []
+    for (const name of names.slice(0, room)) {
       const entry = await entryOf(path, name)
-      if (entry !== undefined) entries.push(entry)
+      if (entry === undefined) continue
+      listing.entries.push({ ...entry, ...(prefix.length > 0 && inOf(prefix)) })
+      if (entry.type === 'directory' && depth > 1) deeper.push(name)
     }
-    return { entries, omitted: Math.max(0, names.length - MAX_ENTRIES) }
+    for (const name of deeper)
+      await listInto(
+        listing,
+        joinBytes(path, name),
+        prefix.length === 0 ? name : joinBytes(prefix, name),
+        depth - 1,
+      ).catch(unlessGone)
   } finally {
     await directory.close()
   }
+}
+
+const inOf = (prefix: Buffer) => ({
+  in: prefix.toString('utf8'),
+  ...(!isUtf8(prefix) && { inBase64: prefix.toString('base64') }),
+})
+
+function unlessGone(error: unknown): void {
+  if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) throw error
+}
+
+export async function statPlace({ parent, name, stats }: Place): Promise<FileStat> {
+  if (stats === undefined) throw new RclaudeError('not_found', 'it is not there')
+  const entry = name === undefined ? undefined : await entryOf(parent, name)
+  const facts = entry ?? {
+    name: '',
+    type: typeOf(stats),
+    size: Number(stats.size),
+    mode: modeOf(stats),
+    mtimeMs: Number(stats.mtimeMs),
+  }
+  return { ...facts, ...(stats.isFile() && { etag: etagOf(stats) }) }
 }
 
 /** Undefined when it vanished meanwhile. */
@@ -135,7 +174,7 @@ export function refuseSpecial(stats: BigIntStats): void {
 
 export const modeOf = (stats: BigIntStats): number => Number(stats.mode) & 0o7777
 
-function typeOf(stats: BigIntStats): DirectoryEntry['type'] {
+export function typeOf(stats: BigIntStats): DirectoryEntry['type'] {
   if (stats.isFile()) return 'file'
   if (stats.isDirectory()) return 'directory'
   if (stats.isSymbolicLink()) return 'symlink'

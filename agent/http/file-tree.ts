@@ -39,6 +39,8 @@ export interface WalkOptions {
   /** Make directories that are missing on the way. */
   create?: { owner: { uid: number; gid: number } | undefined }
   followLast: boolean
+  /** Any symlink on the way is an error, wherever it leads. */
+  refuseLinks?: boolean
 }
 
 /** @param names raw bytes, no empty ones, no `.` and `..`. @throws RclaudeError, or the system's error */
@@ -87,6 +89,8 @@ class Walk {
       const path = at(this.#here(), name)
       const stats = await lstat(path, { bigint: true }).catch(absent)
       const isLast = rest.length === 0
+      if (stats?.isSymbolicLink() && this.#options.refuseLinks && !isLast)
+        throw new RclaudeError('forbidden', `${quoted(name)} on the way is a symbolic link`)
       if (stats?.isSymbolicLink() && !(isLast && !this.#options.followLast))
         rest.unshift(...(await this.#target(path, name)))
       else if (isLast) return this.#place(name, path, stats)

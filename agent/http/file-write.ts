@@ -8,8 +8,10 @@ import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, link, lstat, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { WorkUser } from '../processes/child.ts'
+import { deleteTree } from './file-change.ts'
 import { etagOf, matches, modeOf, refuseSpecial } from './file-read.ts'
 import { hasCode, joinBytes, type Place, quoted } from './file-tree.ts'
+import { serially } from './file-turns.ts'
 
 const DEFAULT_MODE = 0o644
 
@@ -22,15 +24,14 @@ export interface WriteOptions extends Conditions {
   /** Otherwise that of the file that is there, or 0644. */
   mode: number | undefined
   owner: WorkUser | undefined
+  /** Otherwise now. */
+  mtimeMs?: number | undefined
 }
 
 export interface Written {
   created: boolean
   stats: BigIntStats
 }
-
-/** Checks and renames of this agent happen one after another, so that of two uploads with one If-Match only one wins. */
-let commits: Promise<unknown> = Promise.resolve()
 
 export async function writeFile(place: Place, body: AsyncIterable<Buffer>, options: WriteOptions): Promise<Written> {
   const name = place.name
@@ -47,6 +48,7 @@ export async function writeFile(place: Place, body: AsyncIterable<Buffer>, optio
     const mode = options.mode ?? (place.stats === undefined ? DEFAULT_MODE : modeOf(place.stats))
     if (options.owner !== undefined) await file.chown(options.owner.uid, options.owner.gid)
     await file.chmod(mode) // after chown, which clears set-id bits
+    if (options.mtimeMs !== undefined) await file.utimes(options.mtimeMs / 1_000, options.mtimeMs / 1_000)
     await file.sync()
     const created = await serially(() => takeName(place, name, temporary, options))
     return { created, stats: await file.stat({ bigint: true }) }
@@ -58,14 +60,15 @@ export async function writeFile(place: Place, body: AsyncIterable<Buffer>, optio
   }
 }
 
-/** A file or a symlink, never what it points at; or an empty directory. */
-export async function deleteFile(place: Place, conditions: Conditions): Promise<void> {
+/** A file or a symlink, never what it points at; or an empty directory, or with `recursive` a full one. */
+export async function deleteFile(place: Place, conditions: Conditions, recursive = false): Promise<void> {
   const { name, path } = place
   if (name === undefined) throw new RclaudeError('conflict', 'the workspace itself cannot be deleted')
   await serially(async () => {
     const stats = await lstat(path, { bigint: true })
     refuseUnmet(name, stats, conditions)
-    if (stats.isDirectory()) await rmdir(path)
+    if (stats.isDirectory() && recursive) await deleteTree(path)
+    else if (stats.isDirectory()) await rmdir(path)
     else await unlink(path)
   })
 }
@@ -110,10 +113,4 @@ function refuseUnmet(name: Buffer, stats: BigIntStats | undefined, { ifMatch, if
 
 function unmet(name: Buffer, what: string): RclaudeError {
   return new RclaudeError('precondition', `${quoted(name)} ${what}; nothing was changed`)
-}
-
-function serially<Result>(work: () => Promise<Result>): Promise<Result> {
-  const result = commits.then(work, work)
-  commits = result.catch(() => {})
-  return result
 }

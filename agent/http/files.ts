@@ -1,12 +1,19 @@
-/** `/files/<path>`: the files of the workspace, by GET, HEAD, PUT and DELETE. Paths are percent-encoded bytes. */
+/** `/files/<path>`: the files of the workspace, by GET, HEAD, PUT, POST and DELETE. Paths are percent-encoded bytes. */
 import { type Context, Hono } from 'hono'
 import { z } from 'zod'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { FileOperation, UploadId } from '../../protocol/file.ts'
 import type { WorkUser } from '../processes/child.ts'
-import { answerFile, etagOf, listDirectory, modeOf, refuseSpecial } from './file-read.ts'
-import { findPlace, hasCode, type Place, type WalkOptions } from './file-tree.ts'
+import { Watches } from '../watch/watches.ts'
+import { changeTree } from './file-change.ts'
+import { meaningOf, missing, namesOf } from './file-path.ts'
+import { answerFile, etagOf, listDirectory, modeOf, refuseSpecial, statPlace } from './file-read.ts'
+import { answerTar, unpackTar } from './file-tar.ts'
+import { findPlace, type Place, type WalkOptions } from './file-tree.ts'
+import { Uploads } from './file-upload.ts'
+import { answerWatch } from './file-watch.ts'
 import { deleteFile, writeFile } from './file-write.ts'
-import { parse } from './problem.ts'
+import { parse, parseBody } from './problem.ts'
 import { type AgentEnv, uploadOf } from './send.ts'
 
 export interface FileRoutesOptions {
@@ -14,107 +21,128 @@ export interface FileRoutesOptions {
   root: string
   /** Owner of what is written, when the agent has another user for the work. */
   owner?: WorkUser | undefined
+  /** Where unfinished uploads wait: outside the workspace. */
+  uploads: string
   /** Where the routes are mounted. */
   mount?: string
+  watches?: Watches
 }
 
+const flag = z
+  .string()
+  .optional()
+  .transform((text) => text !== undefined && text !== '0' && text !== 'false')
+const upload = UploadId.optional()
+
+const GetQuery = z.object({
+  watch: flag,
+  stat: flag,
+  follow: flag,
+  recursive: flag,
+  depth: z.coerce.number().int().positive().max(400).optional(),
+  format: z.enum(['tar']).optional(),
+  upload,
+})
 const PutQuery = z.object({
+  upload,
+  mtimeMs: z.coerce.number().nonnegative().optional(),
   mode: z
     .string()
     .regex(/^0?[0-7]{3}$/, 'expected an octal mode like 0755')
     .transform((text) => Number.parseInt(text, 8))
     .optional(),
 })
+const DeleteQuery = z.object({ recursive: flag, upload })
 
 export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
   const app = new Hono<AgentEnv>()
   const mount = options.mount ?? '/files'
+  const watches = options.watches ?? new Watches({ root: options.root })
+  const uploads = new Uploads(options.uploads)
+  const tree = { root: options.root, owner: options.owner }
 
-  const at = async (c: Context<AgentEnv>, walk: WalkOptions, use: (place: Place) => Promise<Response>) => {
+  const answering = async (c: Context<AgentEnv>, answer: () => Promise<Response>) => {
     try {
-      const place = await findPlace(options.root, namesOf(c, mount), walk)
-      try {
-        return await use(place)
-      } finally {
-        await place.close()
-      }
+      return await answer()
     } catch (error) {
       throw meaningOf(error, c.req.path.slice(mount.length + 1))
     }
   }
 
-  const read = (c: Context<AgentEnv>) =>
-    at(c, { followLast: true }, async (place) => {
+  const at = async (c: Context<AgentEnv>, walk: WalkOptions, use: (place: Place) => Promise<Response>) => {
+    const place = await findPlace(options.root, namesOf(c, mount), walk)
+    try {
+      return await use(place)
+    } finally {
+      await place.close()
+    }
+  }
+
+  const read = async (c: Context<AgentEnv>) => {
+    const query = parse('the query', GetQuery, c.req.query())
+    if (query.upload !== undefined) return c.json({ received: await uploads.received(query.upload) })
+    if (query.watch) return answerWatch(c, watches, namesOf(c, mount))
+    return at(c, { followLast: !query.stat || query.follow }, async (place) => {
       if (place.stats === undefined) throw new RclaudeError('not_found', missing(c.req.path.slice(mount.length + 1)))
+      if (query.stat) return c.json(await statPlace(place))
       refuseSpecial(place.stats)
       if (!place.stats.isDirectory()) return answerFile(c, place)
-      return c.json(await listDirectory(place))
+      if (query.format === 'tar' || c.req.header('accept') === 'application/x-tar') return answerTar(c, place)
+      return c.json(await listDirectory(place, query.recursive ? (query.depth ?? 400) : (query.depth ?? 1)))
     })
+  }
 
-  const write = (c: Context<AgentEnv>) =>
-    at(c, { followLast: true, create: { owner: options.owner } }, async (place) => {
-      const { mode } = parse('the query', PutQuery, c.req.query())
-      const conditions = conditionsOf(c)
-      const { created, stats } = await writeFile(place, uploadOf(c), { ...conditions, mode, owner: options.owner })
+  const write = (c: Context<AgentEnv>) => {
+    const query = parse('the query', PutQuery, c.req.query())
+    return at(c, { followLast: true, create: { owner: options.owner } }, async (place) => {
+      let body: AsyncIterable<Buffer> = uploadOf(c)
+      if (query.upload !== undefined) {
+        const { received, isWhole } = await uploads.add(query.upload, c.req.header('content-range'), body)
+        if (!isWhole) return c.json({ received }, 202)
+        body = uploads.bytes(query.upload)
+      }
+      const { mode, mtimeMs } = query
+      const { created, stats } = await writeFile(place, body, {
+        ...conditionsOf(c),
+        mode,
+        mtimeMs,
+        owner: options.owner,
+      })
+      if (query.upload !== undefined) await uploads.drop(query.upload)
       const answer = { size: Number(stats.size), mode: modeOf(stats), etag: etagOf(stats) }
       return c.json(answer, created ? 201 : 200, { etag: answer.etag })
     })
+  }
 
-  const remove = (c: Context<AgentEnv>) =>
-    at(c, { followLast: false }, async (place) => {
-      await deleteFile(place, conditionsOf(c))
+  const change = async (c: Context<AgentEnv>) => {
+    const names = namesOf(c, mount)
+    if (c.req.header('content-type') === 'application/x-tar')
+      return c.json(await unpackTar(tree, names, uploadOf(c)), 201)
+    await changeTree(tree, names, await parseBody(c.req.raw, FileOperation))
+    return c.body(null, 204)
+  }
+
+  const remove = async (c: Context<AgentEnv>) => {
+    const query = parse('the query', DeleteQuery, c.req.query())
+    if (query.upload !== undefined) {
+      await uploads.drop(query.upload)
+      return c.body(null, 204)
+    }
+    return at(c, { followLast: false }, async (place) => {
+      await deleteFile(place, conditionsOf(c), query.recursive)
       return c.body(null, 204)
     })
+  }
 
-  for (const path of ['/', '/*']) app.get(path, read).put(path, write).delete(path, remove)
+  for (const path of ['/', '/*'])
+    app
+      .get(path, (c) => answering(c, () => read(c)))
+      .put(path, (c) => answering(c, () => write(c)))
+      .post(path, (c) => answering(c, () => change(c)))
+      .delete(path, (c) => answering(c, () => remove(c)))
   return app
-}
-
-/** The names of the path, as bytes: names need not be UTF-8, and an encoded slash is no separator. */
-function namesOf(c: Context<AgentEnv>, mount: string): Buffer[] {
-  const path = (c.env.incoming.url ?? '').split('?', 1)[0] ?? ''
-  if (!path.startsWith(mount)) throw new RclaudeError('invalid', 'the path is written in an unusual way')
-  const parts = path.slice(mount.length).split('/').slice(1)
-  if (parts.at(-1) === '') parts.pop() // a closing slash
-  return parts.map(nameOf)
-}
-
-function nameOf(part: string): Buffer {
-  const latin1 = Buffer.from(part, 'utf8')
-    .toString('latin1')
-    .replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
-  if (latin1 === '' || latin1 === '.' || latin1 === '..' || /[/\0]/.test(latin1))
-    throw new RclaudeError('invalid', `${JSON.stringify(part)} cannot be a name in a path`)
-  return Buffer.from(latin1, 'latin1')
 }
 
 function conditionsOf(c: Context<AgentEnv>) {
   return { ifMatch: c.req.header('if-match'), ifNoneMatch: c.req.header('if-none-match') }
-}
-
-const missing = (path: string) => `there is no ${JSON.stringify(path)} in the workspace`
-
-/** The system's errors in our words; what is no error of the caller's or the disk's stays a fault. */
-function meaningOf(error: unknown, path: string): unknown {
-  const name = JSON.stringify(path)
-  if (hasCode(error, 'ENOENT')) return new RclaudeError('not_found', missing(path), { cause: error })
-  if (hasCode(error, 'ENOSPC', 'EDQUOT'))
-    return new RclaudeError('disk_full', `no space is left for ${name}; delete something and try again`, {
-      cause: error,
-    })
-  if (hasCode(error, 'EACCES', 'EPERM', 'EROFS'))
-    return new RclaudeError('forbidden', `${name} may not be read or changed by the agent`, { cause: error })
-  if (hasCode(error, 'ENOTDIR'))
-    return new RclaudeError('not_found', `${name} leads through something that is no directory`, { cause: error })
-  if (hasCode(error, 'ELOOP'))
-    return new RclaudeError('conflict', `${name} changed while it was looked up; try again`, { cause: error })
-  if (hasCode(error, 'EISDIR', 'EEXIST', 'ENOTEMPTY', 'EBUSY'))
-    return new RclaudeError('conflict', `${name} is a directory, or one that is not empty`, { cause: error })
-  if (hasCode(error, 'ENAMETOOLONG', 'EINVAL', 'EILSEQ'))
-    return new RclaudeError('invalid', `${name} is no possible name here`, { cause: error })
-  if (hasCode(error, 'ENXIO', 'ENODEV'))
-    return new RclaudeError('unsupported', `${name} is no regular file or directory`, { cause: error })
-  if (hasCode(error, 'EFBIG'))
-    return new RclaudeError('too_large', `${name} is too large for this disk`, { cause: error })
-  return error
 }

@@ -87,6 +87,7 @@ const samples: Record<RouteName, Sample> = {
   openPreview: { ...json({}), allowed: 200 },
   getFile: { rest: 'hello.txt', allowed: 200 },
   putFile: { rest: 'new.txt', body: 'new', allowed: 200 },
+  changeFile: { rest: 'made', ...json({ op: 'mkdir', parents: true }), allowed: 204 },
   deleteFile: { rest: 'never-there.txt', allowed: 404 },
   syncManifest: { ...json({}), allowed: 200 },
   syncApply: { body: '{"folder":""}\n{"op":"end"}\n', type: 'application/octet-stream', allowed: 200 },

@@ -135,7 +135,7 @@ function agentApp(workspace: string, state: string): Hono<AgentEnv> {
     ),
   )
   app.route('/processes', processRoutes(service))
-  app.route('/files', fileRoutes({ root: workspace, owner: undefined }))
+  app.route('/files', fileRoutes({ root: workspace, uploads: `${workspace}.uploads` }))
   return app
 }
 

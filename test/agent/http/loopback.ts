@@ -8,7 +8,7 @@ import { getRequestListener } from '@hono/node-server'
 import { Hono } from 'hono'
 import { attachUpgrade } from '../../../agent/http/attach.ts'
 import { execRoutes } from '../../../agent/http/exec.ts'
-import { fileRoutes } from '../../../agent/http/files.ts'
+import { type FileRoutesOptions, fileRoutes } from '../../../agent/http/files.ts'
 import { onProblem } from '../../../agent/http/problem.ts'
 import { processRoutes } from '../../../agent/http/processes.ts'
 import type { AgentEnv } from '../../../agent/http/send.ts'
@@ -29,7 +29,10 @@ export interface Loopback {
   close(): Promise<void>
 }
 
-export async function startLoopback(options: Partial<ProcessServiceOptions> = {}): Promise<Loopback> {
+export async function startLoopback(
+  options: Partial<ProcessServiceOptions> = {},
+  files: (root: string) => Partial<FileRoutesOptions> = () => ({}),
+): Promise<Loopback> {
   const root = await realpath(await mkdtemp(join(tmpdir(), 'rclaude-agent-')))
   const workspace = options.workspace ?? join(root, 'workspace')
   await mkdir(workspace, { recursive: true })
@@ -47,7 +50,7 @@ export async function startLoopback(options: Partial<ProcessServiceOptions> = {}
   app.onError(onProblem({ onFault }))
   app.route('/processes', processRoutes(service))
   app.route('/exec', execRoutes(service))
-  app.route('/files', fileRoutes({ root: workspace }))
+  app.route('/files', fileRoutes({ root: workspace, uploads: join(root, 'uploads'), ...files(workspace) }))
   app.route('/sync', syncRoutes({ root: workspace }))
   const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }))
   server.on('upgrade', attachUpgrade(service, { onFault }))

@@ -1,0 +1,210 @@
+/**
+ * Trees as tar: `GET /files/DIR?format=tar`, and `POST /files/DIR` with `application/x-tar`, which unpacks. Every name of
+ * an archive is walked like a path of a request, links refused, so that neither a name nor a link that the archive itself
+ * made leads anywhere else. Both ways one piece is in memory at a time.
+ */
+import { isUtf8 } from 'node:buffer'
+import { constants } from 'node:fs'
+import { lstat, open, readdir, readlink, symlink } from 'node:fs/promises'
+import type { Context } from 'hono'
+import { type Extract, type ExtractEvents, extract, type Header, type Pack, pack } from 'tar-stream'
+import { RclaudeError } from '../../protocol/errors.ts'
+import type { UnpackedTree } from '../../protocol/file.ts'
+import { type ChangeOptions, changeTree, namesOfPath } from './file-change.ts'
+import { modeOf } from './file-read.ts'
+import { descriptorPath, findPlace, HAS_PROC, joinBytes, openDirectory, type Place, quoted } from './file-tree.ts'
+import { writeFile } from './file-write.ts'
+import { type AgentEnv, stream } from './send.ts'
+
+type Source = ExtractEvents['entry'][1]
+type NewHeader = Partial<Header> & Pick<Header, 'name'>
+
+const READ_BYTES = 256 * 1024
+
+export function answerTar(c: Context<AgentEnv>, place: Place): Promise<Response> {
+  return stream(c, { 'content-type': 'application/x-tar' }, async (answer) => {
+    const archive = pack()
+    const packing = packDirectory(archive, place.path, '').then(
+      () => archive.finalize(),
+      (error: Error) => archive.destroy(error),
+    )
+    answer.signal.addEventListener('abort', () => archive.destroy(), { once: true })
+    for await (const piece of archive) await answer.write(piece as Buffer)
+    await packing
+    return undefined
+  })
+}
+
+async function packDirectory(pack: Pack, path: Buffer, prefix: string): Promise<void> {
+  const handle = await openDirectory(path)
+  try {
+    const here = HAS_PROC ? descriptorPath(handle) : path
+    for (const name of (await readdir(here, { encoding: 'buffer' })).sort(Buffer.compare)) {
+      if (!isUtf8(name)) throw new Error(`${quoted(name)} is not UTF-8: a tar cannot name it`)
+      await packEntry(pack, joinBytes(here, name), `${prefix}${name.toString('utf8')}`)
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+async function packEntry(pack: Pack, path: Buffer, name: string): Promise<void> {
+  const stats = await lstat(path, { bigint: true }).catch(() => undefined)
+  if (stats === undefined) return
+  const facts = { mode: modeOf(stats), mtime: stats.mtime }
+  if (stats.isDirectory()) {
+    await put(pack, { ...facts, name: `${name}/`, type: 'directory' })
+    await packDirectory(pack, path, `${name}/`)
+  } else if (stats.isSymbolicLink())
+    await put(pack, { ...facts, name, type: 'symlink', linkname: await readlink(path) })
+  else if (stats.isFile()) await packFile(pack, path, { ...facts, name })
+}
+
+const put = (pack: Pack, header: NewHeader): Promise<void> =>
+  new Promise((resolve, reject) => {
+    pack.entry(header, (error) => (error ? reject(error) : resolve()))
+  })
+
+/** One that grows meanwhile is sent as long as it was; one that shrinks breaks the archive, which is seen. */
+async function packFile(pack: Pack, path: Buffer, header: NewHeader): Promise<void> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    const { size } = await file.stat()
+    const done = new Promise<void>((resolve, reject) => {
+      const entry = pack.entry({ ...header, size }, (error) => (error ? reject(error) : resolve()))
+      const send = async () => {
+        for (let at = 0; at < size; ) {
+          const { bytesRead, buffer } = await file.read(
+            Buffer.allocUnsafe(Math.min(READ_BYTES, size - at)),
+            0,
+            undefined,
+            at,
+          )
+          if (bytesRead === 0) throw new Error(`${header.name} became shorter while it was sent`)
+          if (!entry.write(buffer.subarray(0, bytesRead))) await roomIn(entry)
+          at += bytesRead
+        }
+        entry.end(undefined)
+      }
+      send().catch(reject)
+    })
+    await done
+  } finally {
+    await file.close()
+  }
+}
+
+interface Writing {
+  once(event: 'drain' | 'close', listener: () => void): unknown
+  off(event: 'drain' | 'close', listener: () => void): unknown
+  destroyed: boolean
+}
+
+/** @throws when it was destroyed instead, as when the client is gone */
+async function roomIn(stream: Writing): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      stream.off('drain', done)
+      stream.off('close', done)
+      resolve()
+    }
+    stream.once('drain', done)
+    stream.once('close', done)
+    if (stream.destroyed) done()
+  })
+  if (stream.destroyed) throw new Error('the archive was cut')
+}
+
+/** Entry by entry; one that is refused ends it, and those before it stay. */
+export async function unpackTar(
+  options: ChangeOptions,
+  directory: readonly Buffer[],
+  body: AsyncIterable<Buffer>,
+): Promise<UnpackedTree> {
+  const archive = extract()
+  const feeding = feed(archive, body)
+  feeding.catch((error: Error) => archive.destroy(error))
+  const unpacked = { files: 0, directories: 0, symlinks: 0 }
+  try {
+    await unpackAll(options, directory, archive, unpacked)
+  } catch (error) {
+    if (error instanceof Error && /^(Invalid tar|Unexpected end)/.test(error.message))
+      throw new RclaudeError('invalid', `the body is no whole tar: ${error.message}`, { cause: error })
+    throw error
+  }
+  await feeding
+  return unpacked
+}
+
+async function unpackAll(
+  options: ChangeOptions,
+  directory: readonly Buffer[],
+  archive: Extract,
+  unpacked: UnpackedTree,
+) {
+  for await (const entry of archive) {
+    const names = [...directory, ...namesInArchive(entry.header.name)]
+    if (names.length > directory.length) await unpackEntry(options, names, entry, unpacked)
+    entry.resume()
+  }
+}
+
+async function feed(archive: Extract, body: AsyncIterable<Buffer>): Promise<void> {
+  for await (const chunk of body) if (!archive.write(chunk)) await roomIn(archive)
+  archive.end(undefined)
+}
+
+async function unpackEntry(
+  options: ChangeOptions,
+  names: Buffer[],
+  entry: Source,
+  unpacked: UnpackedTree,
+): Promise<void> {
+  const { type, name, mode, linkname } = entry.header
+  if (type === 'directory') {
+    const place = await findPlace(options.root, names, {
+      followLast: false,
+      refuseLinks: true,
+      create: { owner: options.owner },
+    })
+    await place.close()
+    if (place.stats === undefined) await changeTree(options, names, { op: 'mkdir', parents: true })
+    unpacked.directories++
+    return
+  }
+  const place = await findPlace(options.root, names, {
+    followLast: false,
+    refuseLinks: true,
+    create: { owner: options.owner },
+  })
+  try {
+    if (type === 'symlink') {
+      await symlink(linkname ?? '', place.path)
+      unpacked.symlinks++
+    } else if (type === 'file' || type === 'contiguous-file') {
+      const conditions = { ifMatch: undefined, ifNoneMatch: undefined }
+      const { mtime } = entry.header
+      await writeFile(place, entry as AsyncIterable<Buffer>, {
+        ...conditions,
+        mode: (mode ?? 0o644) & 0o777,
+        owner: options.owner,
+        mtimeMs: mtime?.getTime(),
+      })
+      unpacked.files++
+    } else
+      throw new RclaudeError(
+        'unsupported',
+        `the archive holds ${JSON.stringify(name)}, a ${type}: only files, directories and symlinks are unpacked`,
+      )
+  } finally {
+    await place.close()
+  }
+}
+
+/** `./` in front and doubled slashes are usual in archives; `..` and absolute paths are refused. */
+function namesInArchive(name: string): Buffer[] {
+  if (name.startsWith('/'))
+    throw new RclaudeError('invalid', `the archive holds an absolute path: ${JSON.stringify(name)}`)
+  const parts = name.split('/').filter((part) => part !== '' && part !== '.')
+  return parts.length === 0 ? [] : namesOfPath(Buffer.from(parts.join('/'), 'utf8'))
+}

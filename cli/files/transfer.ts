@@ -1,0 +1,59 @@
+/** What both directions share: files side by side, one failure not stopping the others, a cut that is tried again. */
+import { setTimeout as pause } from 'node:timers/promises'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { RETRY, Retries } from '../attach/retry.ts'
+import { oneLine } from '../neutralise.ts'
+import type { Progress } from './progress.ts'
+
+/** Files under way at once. */
+const AT_ONCE = 6
+
+export interface Transfer {
+  progress: Progress
+  /** One file that could not be copied; the others go on. */
+  failed(path: string, error: unknown): void
+  warn(text: string): void
+}
+
+/** Runs what is added while it works, some at once. */
+export class Pool {
+  readonly #waiting: Array<() => Promise<void>> = []
+
+  add(work: () => Promise<void>): void {
+    this.#waiting.push(work)
+  }
+
+  async run(): Promise<void> {
+    const worker = async () => {
+      for (let work = this.#waiting.shift(); work !== undefined; work = this.#waiting.shift()) await work()
+    }
+    await Promise.all(Array.from({ length: AT_ONCE }, worker))
+  }
+}
+
+/** Again as long as the connection is what failed; `attempt` goes on where the one before ended. */
+export async function insist<Result>(
+  transfer: Transfer,
+  attempt: (retries: Retries) => Promise<Result>,
+): Promise<Result> {
+  const retries = new Retries(RETRY, Math.random, Date.now)
+  for (;;) {
+    try {
+      return await attempt(retries)
+    } catch (error) {
+      const next = isCut(error) ? retries.next() : undefined
+      if (next === undefined) throw error
+      if (next.attempt === 1) transfer.warn('the connection was cut; going on where it was')
+      await pause(next.delayMs)
+    }
+  }
+}
+
+const CUT = new Set(['unavailable', 'agent_offline', 'agent_failed', 'agent_timeout'])
+
+function isCut(error: unknown): boolean {
+  if (error instanceof RclaudeError) return CUT.has(error.code) || error.message === 'the upload was cut short'
+  return error instanceof TypeError || (error instanceof Error && error.name === 'AbortError') // fetch's word for a lost connection
+}
+
+export const wordsOf = (error: unknown): string => oneLine(error instanceof Error ? error.message : String(error))

@@ -1,0 +1,123 @@
+/** From here to a task. What is large goes in parts under an id of its content's marks, so that a later call goes on with it. */
+import { createHash } from 'node:crypto'
+import { createReadStream, type Stats } from 'node:fs'
+import { lstat, readdir, readFile, readlink, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { Readable } from 'node:stream'
+import { RclaudeError } from '../../protocol/errors.ts'
+import { joinPath } from './location.ts'
+import type { RemoteFiles } from './remote.ts'
+import { insist, Pool, type Transfer } from './transfer.ts'
+
+/** Up to this a file goes in one request, and again from the start when that is cut. */
+const PART_BYTES = 16 * 1024 * 1024
+
+/** @param target what `path` becomes */
+export async function upload(remote: RemoteFiles, transfer: Transfer, path: string, target: string): Promise<void> {
+  const stats = await stat(path).catch((error: unknown) => {
+    throw new RclaudeError('invalid', `cannot read ${path}: ${(error as Error).message}`)
+  })
+  const pool = new Pool()
+  const copy = new Upload(remote, transfer, pool)
+  if (stats.isDirectory()) await copy.directory(path, target)
+  else copy.file(path, stats, target)
+  await pool.run()
+}
+
+class Upload {
+  readonly #remote: RemoteFiles
+  readonly #transfer: Transfer
+  readonly #pool: Pool
+
+  constructor(remote: RemoteFiles, transfer: Transfer, pool: Pool) {
+    this.#remote = remote
+    this.#transfer = transfer
+    this.#pool = pool
+  }
+
+  async directory(path: string, target: string): Promise<void> {
+    if (target !== '') await insist(this.#transfer, () => this.#remote.change(target, { op: 'mkdir', parents: true }))
+    for (const name of (await readdir(path)).sort()) {
+      const from = join(path, name)
+      const to = joinPath(target, name)
+      try {
+        const stats = await lstat(from)
+        if (stats.isDirectory()) await this.directory(from, to)
+        else if (stats.isSymbolicLink()) await this.#link(from, to)
+        else this.file(from, stats, to)
+      } catch (error) {
+        this.#transfer.failed(from, error)
+      }
+    }
+  }
+
+  async #link(from: string, to: string): Promise<void> {
+    const target = await readlink(from)
+    const present = await this.#remote.stat(to)
+    if (present?.type === 'symlink' && present.target === target) return
+    await this.#remote.change(to, { op: 'symlink', target })
+  }
+
+  file(path: string, stats: Stats, target: string): void {
+    if (!stats.isFile()) {
+      this.#transfer.warn(`${path}: neither file nor directory, left out`)
+      return
+    }
+    this.#transfer.progress.expect(stats.size)
+    this.#pool.add(async () => {
+      try {
+        if (stats.size <= PART_BYTES) await this.#sendWhole(path, stats, target)
+        else await this.#sendParts(path, stats, target)
+      } catch (error) {
+        this.#transfer.failed(path, error)
+      }
+    })
+  }
+
+  async #sendWhole(path: string, stats: Stats, target: string): Promise<void> {
+    const bytes = await readFile(path)
+    await insist(this.#transfer, () => this.#remote.put(target, new Uint8Array(bytes), { query: factsOf(stats) }))
+    this.#transfer.progress.add(path, bytes.length)
+  }
+
+  async #sendParts(path: string, stats: Stats, target: string): Promise<void> {
+    const { size } = stats
+    const id = idOf(this.#remote.taskId, path, stats, target)
+    let counted = 0
+    await insist(this.#transfer, async (retries) => {
+      let at = await this.#remote.received(target, id)
+      if (at > counted) this.#transfer.progress.resume(at - counted)
+      do {
+        const end = Math.min(size, at + PART_BYTES)
+        const range = end === at ? `bytes ${at}-${at}/${size}` : `bytes ${at}-${end - 1}/${size}`
+        const body =
+          end === at
+            ? new Uint8Array(0)
+            : (Readable.toWeb(createReadStream(path, { start: at, end: end - 1 })) as never)
+        await this.#remote.put(target, body, {
+          query: { ...factsOf(stats), upload: id },
+          headers: { 'content-range': range },
+        })
+        retries.reset()
+        this.#transfer.progress.add(path, end - at)
+        at = end
+        counted = at
+      } while (at < size)
+    })
+    const now = await stat(path)
+    if (now.size !== size || now.mtimeMs !== stats.mtimeMs)
+      throw new RclaudeError('conflict', `${path} changed while it was sent: send it again`)
+  }
+}
+
+const factsOf = ({ mode, mtimeMs }: Stats) => ({
+  mode: (mode & 0o777).toString(8).padStart(4, '0'),
+  mtimeMs: String(Math.floor(mtimeMs)),
+})
+
+/** Another version of the file is another upload. */
+const idOf = (taskId: string, path: string, { size, mtimeMs, ino }: Stats, target: string): string =>
+  createHash('sha256')
+    .update([taskId, resolve(path), size, mtimeMs, ino, target].join('\0'))
+    .digest('base64url')
+    .slice(0, 32)

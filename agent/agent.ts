@@ -11,7 +11,7 @@ import { stayDialled } from './dial.ts'
 import { EventLog } from './events/log.ts'
 import { createAgentServer } from './http/app.ts'
 import { createOfflineSwitch } from './offline.ts'
-import { ProcessService } from './processes/service.ts'
+import { ProcessService, TERMINAL_LIMITS } from './processes/service.ts'
 import { directoriesOf } from './run/environment.ts'
 import { Runner } from './run/runner.ts'
 import type { StopCause } from './run/stop.ts'
@@ -54,6 +54,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const base = { own, directories, taskId: options.taskId, launchId: options.launchId }
   const uplink = new Uplink()
   let workspace: Workspace | undefined
+  let terminals: RunSpec['terminals']
 
   const log = new EventLog({ directory: directories.state })
   const runner = new Runner({
@@ -76,13 +77,20 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       uplink.insist(() =>
         saveArtifacts(directories.artifacts, leaks, (...artifact) => uplink.putArtifact(...artifact)),
       ),
-    onBegin: (spec) => offline.setLimit(spec.maxOfflineSeconds),
+    onBegin: (spec) => {
+      offline.setLimit(spec.maxOfflineSeconds)
+      terminals = spec.terminals ?? terminals
+    },
   })
   const processes = new ProcessService({
     directory: join(directories.state, 'processes'),
     workspace: directories.work,
     baseEnv: () => runner.environment,
     user,
+    terminal: () =>
+      terminals === undefined
+        ? TERMINAL_LIMITS
+        : { idleMs: terminals.idleSeconds * 1_000, scrollback: terminals.scrollback },
   })
   const server = createAgentServer({
     runner,

@@ -27,6 +27,8 @@ export const COMMANDS: Record<string, Entry> = {
   logs: { summary: 'print what a task did and said', load: () => import('./commands/logs.ts') },
   attach: { summary: 'watch a task, or take up a process in it', load: () => import('./commands/attach.ts') },
   exec: { summary: 'run a process inside a running task', load: () => import('./commands/exec.ts') },
+  shell: { summary: 'open a terminal in a running task', load: () => import('./commands/shell.ts') },
+  replay: { summary: 'play a recorded terminal', load: () => import('./commands/replay.ts') },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },
@@ -48,7 +50,7 @@ export const COMMANDS: Record<string, Entry> = {
 }
 
 /** Their own command line ends at `--`; what follows is another program's. */
-const TAKES_COMMAND = new Set(['run', 'exec'])
+const TAKES_COMMAND = new Set(['run', 'exec', 'shell'])
 const GLOBALS_WITH_VALUE = new Set(['--gateway', '--context', '--token-file'])
 
 /** @returns the exit code */

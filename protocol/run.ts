@@ -110,6 +110,8 @@ export const RunSpec = z.object({
   checkpointSeconds: z.number().int().positive(),
   /** The dead-man's switch: without a gateway for this long the agent stops its work and exits. */
   maxOfflineSeconds: z.number().int().positive(),
+  /** Of `rclaude shell` and `exec -t`. */
+  terminals: z.object({ idleSeconds: z.number().positive(), scrollback: z.number().int().nonnegative() }).optional(),
 })
 export type RunSpec = z.infer<typeof RunSpec>
 

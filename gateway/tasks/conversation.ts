@@ -76,6 +76,10 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     author: spec.author ?? { name: task.owner, email: `${task.owner.replace(/[^a-z0-9._-]/g, '-')}@rclaude.invalid` },
     checkpointSeconds: whole(context.config.intervals.checkpoint),
     maxOfflineSeconds: whole(context.config.deadlines.maxOffline),
+    terminals: {
+      idleSeconds: context.config.limits.terminalIdle,
+      scrollback: context.config.limits.terminalScrollback,
+    },
   }
 }
 

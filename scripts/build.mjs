@@ -1,6 +1,6 @@
 /**
  * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude), gateway.js, agent.js, and with
- * --demo the demo, with --soak the soak runs in dist/soak/, with --bench the tunnel's bench and its workers in
+ * --demo the demo, with --soak the soak runs in dist/soak/, with --bench the benches and the tunnel's workers in
  * dist/bench/. The CLI is split so that a command loads when it is called; gateway and agent are one file each, so that an
  * agent can be copied into a container as it is.
  */
@@ -53,6 +53,7 @@ if (process.argv.includes('--bench')) {
     packages: 'external',
     entryPoints: {
       tunnel: 'bench/tunnel/main.ts',
+      terminal: 'bench/terminal/main.ts',
       ...Object.fromEntries(workers.map((name) => [name, `bench/tunnel/workers/${name}.ts`])),
     },
   })

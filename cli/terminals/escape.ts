@@ -50,7 +50,7 @@ export class EscapeFilter extends Transform {
       const command = COMMANDS[String.fromCharCode(byte)]
       if (command !== undefined) {
         this.#isAtLineStart = true
-        this.#onCommand(command)
+        setImmediate(this.#onCommand, command) // what was typed before it goes first
         return
       }
       if (byte !== this.#key) passed.push(this.#key)

@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { startPty } from '../../agent/terminals/pty.ts'
 import { Emulator } from '../helpers/emulator.ts'
 import { eventually } from '../helpers/eventually.ts'
+import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
 import { startWorld, type World } from '../helpers/world.ts'
 
 const SIZE = { columns: 70, rows: 20 }
@@ -22,13 +23,27 @@ function onTerminal(world: World, ...args: string[]) {
   onTestFinished(() => void child.stop({ graceMs: 500 }))
   const screen = () => emulator.text().join('\n')
   const shows = (text: string) =>
-    eventually(`the terminal shows ${text}`, () => screen().includes(text) || screen().replaceAll('\n', '').includes(text)).catch((error: unknown) => {
+    eventually(
+      `the terminal shows ${text}`,
+      () => screen().includes(text) || screen().replaceAll('\n', '').includes(text),
+    ).catch((error: unknown) => {
       throw new Error(`${(error as Error).message}; it shows\n${screen()}`)
     })
-  return { child, emulator, screen, shows, type: (text: string) => child.stdin.write(text) }
+  let exit: unknown
+  void child.exited.then((how) => {
+    exit = how
+  })
+  const ends = async (code: number) => {
+    await eventually('rclaude ends', () => exit !== undefined).catch((error: unknown) => {
+      throw new Error(`${(error as Error).message}; it shows\n${screen()}`)
+    })
+    expect(exit).toEqual({ code, signal: null })
+  }
+  return { child, emulator, screen, shows, ends, type: (text: string) => child.stdin.write(text) }
 }
 
 async function idleTask(world: World): Promise<string> {
+  stopTasksAfterwards(world)
   const task = await world.createTask({ agent: 'command', command: ['sleep', '1000'], workspace: { kind: 'none' } })
   await world.state(task.id, 'running')
   return task.id
@@ -45,7 +60,7 @@ test('shell is a login shell in the workspace; it detaches, is named to the next
   await shell.shows('on the second screen')
   await eventually('mouse reports are on', () => shell.emulator.terminal.modes.mouseTrackingMode === 'drag')
   shell.type('\r~d')
-  expect(await shell.child.exited).toEqual({ code: 0, signal: null })
+  await shell.ends(0)
   await shell.shows('rclaude attach')
   const left = shell.emulator.state()
   expect([left.screen, left.modes.mouseTrackingMode, left.cursor.hidden]).toEqual(['normal', 'none', false])
@@ -53,14 +68,16 @@ test('shell is a login shell in the workspace; it detaches, is named to the next
 
   const next = onTerminal(world, 'shell', id)
   await next.shows('that nobody looks at')
+  next.type('echo in the "next"\r')
+  await next.shows('in the next')
   next.type('exit 3\r')
-  expect(await next.child.exited).toEqual({ code: 3, signal: null })
+  await next.ends(3)
 
   const again = onTerminal(world, 'attach', `${id}/${processId}`)
   await again.shows('on the second screen')
   expect(again.emulator.terminal.modes.mouseTrackingMode).toBe('drag')
   again.type("printf '\\033[?1049l'; exit 5\r")
-  expect(await again.child.exited).toEqual({ code: 5, signal: null })
+  await again.ends(5)
   expect(again.emulator.state().cursor.hidden).toBe(false)
 })
 

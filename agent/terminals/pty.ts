@@ -60,13 +60,14 @@ export function startPty(options: Omit<ChildOptions, 'stdin'> & { size: Terminal
 
 /** Ending it ends nothing: a terminal's end of input is a key, and its clients come and go. */
 function inputOf(terminal: ReadStream): Writable {
-  return new Writable({
+  const input = new Writable({
     highWaterMark: 64 * 1024,
     write(chunk: Buffer, _encoding, done) {
       if (terminal.destroyed) done()
       else terminal.write(chunk, () => done())
     },
   })
+  return Object.assign(input, { end: () => input })
 }
 
 /** After the fork nobody could tell that there is no such program. */

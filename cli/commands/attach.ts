@@ -46,7 +46,7 @@ async function attach(invocation: Invocation, name: string, options: AttachOptio
     const { id: processId, tty } = await findProcess(gateway, taskId, processName)
     if (tty !== undefined) {
       const interactive = world.stdin.isTTY === true || options.interactive === true
-      const mode = options.readOnly === true ? 'read' : 'write'
+      const mode = options.readOnly === true || !interactive ? 'read' : 'write'
       const key = escapeKey(options.escapeChar)
       return terminalSession(world, gateway, out, { taskId, processId, mode, interactive, escapeKey: key })
     }

@@ -26,6 +26,8 @@ import { TerminalRestorer } from './restore.ts'
 
 /** Tries before the user is told that the connection is lost. */
 const QUIET_TRIES = 4
+/** So many signals, and we leave although the process has not ended. */
+const PATIENCE = 3
 const ENDING = ['SIGTERM', 'SIGHUP', 'SIGINT'] as const
 
 export interface TerminalSessionOptions {
@@ -108,7 +110,12 @@ export async function terminalSession(
     onError: ({ message }) => note(`rclaude: ${message}`),
   })
   const onResize = () => attached.resize(sizeOf(world))
-  const onSignal = (name: NodeJS.Signals) => leave(128 + constants.signals[name])
+  let signals = 0
+  // Raw, Ctrl-C is a byte; without that it is a signal, and the process's.
+  const onSignal = (name: NodeJS.Signals) => {
+    if (options.interactive || ++signals >= PATIENCE) leave(128 + constants.signals[name])
+    else attached.signal(name)
+  }
   world.stdout.on('resize', onResize)
   for (const name of ENDING) process.on(name, onSignal)
   try {
@@ -148,8 +155,12 @@ function shown(world: World, restorer: TerminalRestorer, recorder: Recorder | un
   return new Writable({
     highWaterMark: 16 * 1024,
     write(chunk: Buffer, _encoding, done) {
-      restorer.see(chunk)
-      recorder?.output(chunk)
+      try {
+        restorer.see(chunk)
+        recorder?.output(chunk)
+      } catch (error) {
+        return done(error as Error) // the recording cannot be written: told, and the process goes on
+      }
       world.stdout.write(chunk, (error) => done(error))
     },
   })

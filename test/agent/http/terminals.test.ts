@@ -182,6 +182,7 @@ describe('several viewers', () => {
     await Promise.all([client, other, reader].map((one) => shown(one, 'from two')))
     reader.send(CHANNEL.stdin, 'x')
     await until('it is refused', () => reader.closed === 1008)
+    other.send(CHANNEL.close, Buffer.of(CHANNEL.stdin)) // the end of one's input is nobody else's
     client.send(CHANNEL.stdin, 'still here\n')
     await shown(other, 'still here')
   })

@@ -13,7 +13,7 @@ import { HealthMonitor } from './health/health.ts'
 import { createAgentServer } from './http/app.ts'
 import { createOfflineSwitch } from './offline.ts'
 import { PortConnections } from './ports/connections.ts'
-import { ProcessService } from './processes/service.ts'
+import { ProcessService, TERMINAL_LIMITS } from './processes/service.ts'
 import { directoriesOf } from './run/environment.ts'
 import { Runner } from './run/runner.ts'
 import type { StopCause } from './run/stop.ts'
@@ -57,6 +57,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const base = { own, directories, taskId: options.taskId, launchId: options.launchId }
   const uplink = new Uplink()
   let workspace: Workspace | undefined
+  let terminals: RunSpec['terminals']
 
   const log = new EventLog({ directory: directories.state })
   const runner = new Runner({
@@ -83,6 +84,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       offline.setLimit(spec.maxOfflineSeconds)
       processes.allow({ running: spec.maxProcesses, users: spec.execUsers })
       forwardHosts = spec.forwardHosts ?? []
+      terminals = spec.terminals ?? terminals
     },
   })
   const processes = new ProcessService({
@@ -90,6 +92,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     workspace: directories.work,
     baseEnv: () => runner.environment,
     user,
+    terminal: () =>
+      terminals === undefined
+        ? TERMINAL_LIMITS
+        : { idleMs: terminals.idleSeconds * 1_000, scrollback: terminals.scrollback },
   })
   const health = new HealthMonitor({
     workspace: directories.work,

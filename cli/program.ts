@@ -61,6 +61,8 @@ export const COMMANDS: Record<string, Entry> = {
   cat: { summary: 'print files of a running task', load: () => import('./commands/cat.ts') },
   cp: { summary: 'copy files and trees from and to a running task', load: () => import('./commands/cp.ts') },
   edit: { summary: 'edit a file of a running task with your editor', load: () => import('./commands/edit.ts') },
+  shell: { summary: 'open a terminal in a running task', load: () => import('./commands/shell.ts') },
+  replay: { summary: 'play a recorded terminal', load: () => import('./commands/replay.ts') },
   diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
   pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
   apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },
@@ -89,7 +91,7 @@ export const COMMANDS: Record<string, Entry> = {
 }
 
 /** Their own command line ends at `--`; what follows is another program's. */
-const TAKES_COMMAND = new Set(['run', 'exec'])
+const TAKES_COMMAND = new Set(['run', 'exec', 'shell'])
 const GLOBALS_WITH_VALUE = new Set(['--gateway', '--context', '--token-file'])
 
 /** @returns the exit code */

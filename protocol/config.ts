@@ -134,6 +134,10 @@ export const GatewayConfig = z.strictObject({
     forwards: z.number().int().positive().max(1_000).default(256),
     /** An honest agent waits between dials, up to 10 s. */
     dialsPerMinute: z.number().int().min(6).default(120),
+    /** A terminal that nobody looks at is ended. */
+    terminalIdle: Duration.default(3_600),
+    /** Lines above a terminal's screen that whoever attaches is sent. */
+    terminalScrollback: z.number().int().nonnegative().max(10_000).default(1_000),
     headersBytes: Size.default(16 * 1024),
     /** Connections whose request is not authenticated yet. */
     handshakes: z.number().int().positive().default(512),

@@ -14,13 +14,39 @@ export const ATTACH_PROTOCOL = 'rclaude.process.v1'
 /** WebSocket close code: another client attached to the same process. */
 export const CLOSE_TAKEN_OVER = 4409
 
-export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, control: 3, close: 255 } as const
+export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, control: 3, screen: 4, close: 255 } as const
 export type OutputChannel = 'stdout' | 'stderr'
 
 /** Unacknowledged output of a foreground process that is held for a client before the process is paused. */
 export const ATTACH_WINDOW_BYTES = 4 * 1024 * 1024
+/**
+ * The same for a terminal: what is on its way when the user presses Ctrl-C has to arrive before the prompt does, and on a
+ * line of 100 KB/s this is half a second of it.
+ */
+export const TERMINAL_WINDOW_BYTES = 48 * 1024
+/** A viewer of a terminal acknowledges after this much, so that the small window is no brake. */
+export const TERMINAL_ACK_BYTES = 8 * 1024
 /** Unacknowledged standard input that a client keeps for a re-attach. */
 export const STDIN_WINDOW_BYTES = 1024 * 1024
+
+/** The bound keeps a screen's memory small: 12 bytes a cell. */
+const cells = z.number().int().positive().max(1_000)
+export const TerminalSize = z.object({ columns: cells, rows: cells })
+export type TerminalSize = z.infer<typeof TerminalSize>
+
+export const TerminalSpec = TerminalSize.extend({
+  term: z.string().max(100).default('xterm-256color'),
+  colorTerm: z.string().max(100).optional(),
+  /** Used where the task's environment has none. */
+  lang: z.string().max(100).optional(),
+})
+
+/** Who writes has a say in the terminal's size: it is as large as the smallest of theirs. */
+export const ViewerMode = z.enum(['write', 'read'])
+export type ViewerMode = z.infer<typeof ViewerMode>
+
+/** Chosen by a client and kept for its re-attaches: its input is counted by it. */
+export const ViewerId = z.string().regex(/^[A-Za-z0-9_-]{8,64}$/)
 
 export const ProcessSpec = z.object({
   /** Exact argv; no shell. */
@@ -32,6 +58,8 @@ export const ProcessSpec = z.object({
   stdin: z.boolean().default(false),
   /** Output goes to disk and the process does not wait for a reader. */
   detached: z.boolean().default(false),
+  /** On a pseudo-terminal: all output is on stdout, and it has standard input in any case. */
+  tty: TerminalSpec.optional(),
   timeoutSeconds: z.number().positive().optional(),
   /** Name or uid of the user to run as. Any but the work's own must be allowed by the gateway (`agents.execUsers`). */
   user: z
@@ -67,6 +95,12 @@ export const ProcessInfo = z.object({
   stdout: Extent,
   stderr: Extent,
   stdinAccepted: z.number().int().nonnegative(),
+  /** `idleSeconds`: how long it goes on while nobody is attached; absent when that is for ever. */
+  tty: TerminalSize.extend({
+    viewers: z.number().int().nonnegative(),
+    title: z.string(),
+    idleSeconds: z.number().optional(),
+  }).optional(),
 })
 export type ProcessInfo = z.infer<typeof ProcessInfo>
 
@@ -94,6 +128,13 @@ export const ServerControl = z.discriminatedUnion('type', [
   z.object({ type: z.literal('gap'), channel: z.enum(['stdout', 'stderr']), from: z.number(), to: z.number() }),
   /** Sent after the last byte of both channels. */
   z.object({ type: z.literal('exit'), exit: ProcessExit, stdout: z.number(), stderr: z.number() }),
+  /**
+   * Of a terminal: the next message on the channel `screen` draws all of it on a terminal in any state, and output goes on at
+   * `offset`. It comes first when it was asked for, and instead of what is lost, or too much to send.
+   */
+  z.object({ type: z.literal('screen'), offset: z.number().int().nonnegative(), ...TerminalSize.shape }),
+  /** The terminal has another size. */
+  z.object({ type: z.literal('size'), ...TerminalSize.shape }),
   z.object({ type: z.literal('error'), code: z.string(), message: z.string() }),
 ])
 export type ServerControl = z.infer<typeof ServerControl>
@@ -109,7 +150,8 @@ export const ClientControl = z.discriminatedUnion('type', [
     stderr: z.number().int().nonnegative(),
   }),
   z.object({ type: z.literal('signal'), signal: SignalName }),
-  z.object({ type: z.literal('resize'), columns: z.number().int().positive(), rows: z.number().int().positive() }),
+  /** The size of this client's terminal. */
+  z.object({ type: z.literal('resize'), ...TerminalSize.shape }),
 ])
 export type ClientControl = z.infer<typeof ClientControl>
 

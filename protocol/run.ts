@@ -117,6 +117,8 @@ export const RunSpec = z.object({
   execUsers: z.array(z.string()).optional(),
   /** Hosts besides the agent's loopback that connections may be forwarded to. */
   forwardHosts: z.array(ForwardHost).optional(),
+  /** Of `rclaude shell` and `exec -t`. */
+  terminals: z.object({ idleSeconds: z.number().positive(), scrollback: z.number().int().nonnegative() }).optional(),
 })
 export type RunSpec = z.infer<typeof RunSpec>
 

@@ -4,7 +4,7 @@
  * their workers in dist/bench/. The CLI is split so that a command loads when it is called; gateway and agent are one file
  * each, so that an agent can be copied into a container as it is.
  */
-import { chmod, copyFile, readFile, rm } from 'node:fs/promises'
+import { chmod, copyFile, readdir, readFile, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { build } from 'esbuild'
 
@@ -69,8 +69,15 @@ if (process.argv.includes('--bench')) {
       tunnel: 'bench/tunnel/main.ts',
       exec: 'bench/exec/main.ts',
       sync: 'bench/sync/main.ts',
+      terminal: 'bench/terminal/main.ts',
       ...Object.fromEntries(workers.map((name) => [name, `bench/tunnel/workers/${name}.ts`])),
     },
   })
+}
+// The agent's terminals: a file beside it, since it cannot be part of a bundle.
+const native = new URL('../node_modules/@lydell/', import.meta.url)
+for (const name of await readdir(native).catch(() => [])) {
+  const platform = /^node-pty-(.+)$/.exec(name)?.[1]
+  if (platform !== undefined) await copyFile(new URL(`${name}/pty.node`, native), `dist/pty-${platform}.node`)
 }
 for (const name of ['rclaude', 'git-remote-rclaude', 'gateway', 'agent']) await chmod(`dist/${name}.js`, 0o755)

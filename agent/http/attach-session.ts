@@ -12,9 +12,15 @@ import {
   type OutputChannel,
   type ServerControl,
   STDIN_WINDOW_BYTES,
+  TERMINAL_WINDOW_BYTES,
+  type TerminalSize,
 } from '../../protocol/process.ts'
 import { BlockPool } from '../../tunnel/block-pool.ts'
 import type { Attachment, ManagedProcess, Offsets } from '../processes/managed-process.ts'
+import type { ProcessStdin } from '../processes/stdin.ts'
+import type { Terminal, Viewer } from '../terminals/terminal.ts'
+import { pingRegularly } from './ping.ts'
+import { showTerminal, type TerminalClient } from './terminal-output.ts'
 
 /** What may wait in the socket before more is read from the journal. */
 const SOCKET_QUEUE_BYTES = 1024 * 1024
@@ -22,8 +28,6 @@ const SOCKET_QUEUE_BYTES = 1024 * 1024
 const MAX_PENDING_STDIN = 2 * STDIN_WINDOW_BYTES
 /** A full read of a process's pipe, and the channel. */
 const messages = new BlockPool(64 * 1024 + 1)
-/** A client that answers no ping for this long is gone. */
-const PING_MS = 15_000
 
 const MALFORMED = 1002
 const NOT_ALLOWED = 1008
@@ -34,6 +38,10 @@ export interface AttachSessionOptions {
   process: ManagedProcess
   since: Offsets
   attachment: Attachment
+  /** Of a terminal. */
+  viewer?: Viewer | undefined
+  /** Begin with the screen instead of `since`. */
+  screen?: boolean
 }
 
 class ProtocolError extends Error {
@@ -48,6 +56,9 @@ export class AttachSession {
   readonly #webSocket: WebSocket
   readonly #process: ManagedProcess
   readonly #attachment: Attachment
+  readonly #viewer: Viewer | undefined
+  readonly #stdin: ProcessStdin
+  readonly #windowBytes: number
   readonly #closed = new AbortController()
   /** Sent to, and acknowledged by, this client. */
   readonly #sent: Offsets
@@ -55,18 +66,21 @@ export class AttachSession {
   #stdinAt: number
   #wakeSenders: (() => void)[] = []
 
-  constructor({ webSocket, process, since, attachment }: AttachSessionOptions) {
+  constructor({ webSocket, process, since, attachment, viewer, screen = false }: AttachSessionOptions) {
     this.#webSocket = webSocket
     this.#process = process
     this.#attachment = attachment
+    this.#viewer = viewer
+    this.#stdin = viewer?.stdin ?? process.stdin
+    this.#windowBytes = viewer === undefined ? ATTACH_WINDOW_BYTES : TERMINAL_WINDOW_BYTES
     this.#sent = { ...since }
     this.#acked = { ...since }
-    this.#stdinAt = process.stdin.accepted
+    this.#stdinAt = this.#stdin.accepted
     webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary))
     webSocket.on('error', () => {}) // `ws` closes it with the fitting code; 'close' follows
     webSocket.on('close', () => this.#end())
-    this.#pingRegularly()
-    this.#run().catch(() => webSocket.terminate())
+    pingRegularly(webSocket, this.#closed.signal)
+    this.#run(screen).catch(() => webSocket.terminate())
   }
 
   /** Closes it; what still arrives from the client is ignored. */
@@ -75,18 +89,46 @@ export class AttachSession {
     this.#webSocket.close(code, reason)
   }
 
-  async #run(): Promise<void> {
-    const { stdin } = this.#process
-    this.#say({ type: 'started', process: this.#process.info() })
+  /** The terminal's size has changed. */
+  tellSize(size: TerminalSize): void {
+    this.#say({ type: 'size', ...size })
+  }
+
+  async #run(screen: boolean): Promise<void> {
+    const stdin = this.#stdin
+    this.#say({ type: 'started', process: { ...this.#process.info(), stdinAccepted: stdin.accepted } })
     const ackStdin = () => this.#say({ type: 'ack', stdin: stdin.written })
     const stopAcks = stdin.onWritten(ackStdin)
     this.#closed.signal.addEventListener('abort', stopAcks, { once: true })
     ackStdin()
-    await Promise.all([this.#sendOutput('stdout'), this.#sendOutput('stderr')])
+    const { terminal } = this.#process
+    if (terminal !== undefined) await this.#show(terminal, screen)
+    else await Promise.all([this.#sendOutput('stdout'), this.#sendOutput('stderr')])
     if (this.#closed.signal.aborted) return
     const exit = await this.#process.finished
     const { stdout, stderr } = this.#process.journal
     this.#say({ type: 'exit', exit, stdout: stdout.end, stderr: stderr.end })
+  }
+
+  #show(terminal: Terminal, screen: boolean): Promise<void> {
+    const client: TerminalClient = {
+      signal: this.#closed.signal,
+      hasRoom: () => this.#hasRoom('stdout'),
+      room: () => this.#waitForWindow('stdout'),
+      output: async (offset, bytes) => {
+        this.#sent.stdout = offset + bytes.length
+        await this.#send(CHANNEL.stdout, bytes)
+      },
+      screen: async ({ bytes, ...place }) => {
+        this.#sent.stdout = place.offset
+        this.#acked.stdout = Math.min(this.#acked.stdout, Math.max(0, place.offset - this.#windowBytes))
+        this.#viewer?.reached(place.offset)
+        this.#say({ type: 'screen', ...place })
+        await this.#send(CHANNEL.screen, bytes)
+      },
+    }
+    if (!screen) this.#viewer?.reached(this.#acked.stdout)
+    return showTerminal(terminal, this.#process.journal.stdout, screen ? undefined : this.#sent.stdout, client)
   }
 
   async #sendOutput(channel: OutputChannel): Promise<void> {
@@ -107,8 +149,12 @@ export class AttachSession {
 
   /** One piece may pass the window's end; it is smaller than the window by far. */
   async #waitForWindow(channel: OutputChannel): Promise<void> {
-    while (this.#sent[channel] - this.#acked[channel] >= ATTACH_WINDOW_BYTES && !this.#closed.signal.aborted)
+    while (!this.#hasRoom(channel) && !this.#closed.signal.aborted)
       await new Promise<void>((resolve) => this.#wakeSenders.push(resolve))
+  }
+
+  #hasRoom(channel: OutputChannel): boolean {
+    return this.#sent[channel] - this.#acked[channel] < this.#windowBytes
   }
 
   #receive(data: RawData, isBinary: boolean): void {
@@ -135,7 +181,7 @@ export class AttachSession {
       case CHANNEL.close:
         if (body.length !== 1 || body[0] !== CHANNEL.stdin)
           throw new ProtocolError(MALFORMED, 'only the stdin channel can be closed')
-        this.#process.stdin.end()
+        this.#stdin.end()
         break
       default:
         throw new ProtocolError(MALFORMED, `unknown channel ${message[0]}`)
@@ -143,7 +189,8 @@ export class AttachSession {
   }
 
   #handleStdin(bytes: Buffer): void {
-    const { stdin } = this.#process
+    const stdin = this.#stdin
+    if (this.#viewer?.mode === 'read') throw new ProtocolError(NOT_ALLOWED, 'this viewer only reads')
     if (stdin.pending + bytes.length > MAX_PENDING_STDIN)
       throw new ProtocolError(NOT_ALLOWED, 'more standard input than the window allows')
     stdin.write(this.#stdinAt, bytes)
@@ -159,7 +206,8 @@ export class AttachSession {
         this.#handleSignal(control.signal)
         break
       case 'resize':
-        break // there is no terminal yet
+        this.#viewer?.resize({ columns: control.columns, rows: control.rows })
+        break
       default:
         control satisfies never
     }
@@ -200,20 +248,6 @@ export class AttachSession {
         resolve()
       }),
     )
-  }
-
-  #pingRegularly(): void {
-    let answered = true
-    this.#webSocket.on('pong', () => {
-      answered = true
-    })
-    const timer = setInterval(() => {
-      if (!answered) return this.#webSocket.terminate()
-      answered = false
-      this.#webSocket.ping()
-    }, PING_MS)
-    timer.unref()
-    this.#closed.signal.addEventListener('abort', () => clearInterval(timer), { once: true })
   }
 
   #end(): void {

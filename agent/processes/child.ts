@@ -72,7 +72,11 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     ...(options.user && { uid: options.user.uid, gid: options.user.gid }),
   })
   const pid = await spawned(child)
-  return new RunningChild(child, pid, marker)
+  const exited = new Promise<ProcessExit>((resolve) => {
+    child.once('exit', (code, signal) => resolve({ code, signal }))
+  })
+  const { stdin, stdout, stderr } = child as { stdin: Writable | null; stdout: Readable; stderr: Readable }
+  return new RunningChild({ pid, marker, stdin: stdin ?? undefined, stdout, stderr, exited, interrupt: 'SIGINT' })
 }
 
 function spawned(child: ChildProcess): Promise<number> {
@@ -86,7 +90,14 @@ function spawned(child: ChildProcess): Promise<number> {
   })
 }
 
-class RunningChild implements Child {
+export interface RunningParts extends Pick<Child, 'pid' | 'stdin' | 'stdout' | 'stderr' | 'exited'> {
+  /** The value of CHILD_MARKER in its environment. */
+  marker: string
+  /** What asks it to end first. */
+  interrupt: NodeJS.Signals
+}
+
+export class RunningChild implements Child {
   readonly pid: number
   readonly stdin: Writable | undefined
   readonly stdout: Readable
@@ -94,22 +105,22 @@ class RunningChild implements Child {
   readonly exited: Promise<ProcessExit>
   readonly #marker: string
   readonly #startedAt = Date.now()
+  readonly #interrupt: NodeJS.Signals
   #hasExited = false
   #stopping: Promise<ProcessExit> | undefined
   #sweeping: Promise<void> | undefined
 
-  constructor(child: ChildProcess, pid: number, marker: string) {
-    this.pid = pid
-    this.#marker = marker
-    this.stdin = child.stdin ?? undefined
+  constructor(parts: RunningParts) {
+    this.pid = parts.pid
+    this.#marker = parts.marker
+    this.#interrupt = parts.interrupt
+    this.stdin = parts.stdin
     this.stdin?.on('error', () => {}) // EPIPE: the process closed its input, which is its right
-    this.stdout = child.stdout as Readable
-    this.stderr = child.stderr as Readable
-    this.exited = new Promise((resolve) => {
-      child.once('exit', (code, signal) => {
-        this.#hasExited = true
-        resolve({ code, signal })
-      })
+    this.stdout = parts.stdout
+    this.stderr = parts.stderr
+    this.exited = parts.exited.then((exit) => {
+      this.#hasExited = true
+      return exit
     })
   }
 
@@ -123,7 +134,7 @@ class RunningChild implements Child {
   }
 
   async #stop(graceMs: number, interruptFirst: boolean): Promise<ProcessExit> {
-    const ladder: NodeJS.Signals[] = interruptFirst ? ['SIGINT', 'SIGTERM'] : ['SIGTERM']
+    const ladder: NodeJS.Signals[] = interruptFirst ? [this.#interrupt, 'SIGTERM'] : ['SIGTERM']
     for (const signal of ladder) {
       if (this.#hasExited) break
       this.signal(signal)

@@ -10,6 +10,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { ProcessId } from '../../protocol/ids.ts'
 import type { ProcessExit, ProcessInfo, ProcessSpec } from '../../protocol/process.ts'
+import type { PtyChild } from '../terminals/pty.ts'
+import { Terminal, type TerminalLimits } from '../terminals/terminal.ts'
 import type { Child } from './child.ts'
 import type { Journal } from './journal.ts'
 import { pump } from './pump.ts'
@@ -36,6 +38,8 @@ export interface ManagedProcessOptions {
   spec: ProcessSpec
   cwd: string
   child: Child
+  /** The child again, when it is on a terminal. */
+  pty?: { child: PtyChild; limits: TerminalLimits } | undefined
   journal: Journal
   stopGraceMs: number
   now: () => Date
@@ -46,6 +50,8 @@ export class ManagedProcess {
   readonly spec: ProcessSpec
   readonly journal: Journal
   readonly stdin: ProcessStdin
+  /** Of a process on a terminal; its viewers stand in place of the one client. */
+  readonly terminal: Terminal | undefined
   readonly startedAt: Date
   readonly exited: Promise<ProcessExit>
   readonly finished: Promise<ProcessExit>
@@ -62,9 +68,20 @@ export class ManagedProcess {
     this.journal = journal
     this.startedAt = options.now()
     this.stdin = new ProcessStdin(child.stdin, options.id)
+    this.terminal =
+      options.pty &&
+      options.spec.tty &&
+      new Terminal({
+        ...options.pty.limits,
+        processId: options.id,
+        child: options.pty.child,
+        journal: journal.stdout,
+        size: options.spec.tty,
+        onIdle: () => void this.stop(),
+      })
     const gone = new AbortController()
     const pumps = [
-      pump(child.stdout, journal.stdout, gone.signal),
+      pump(child.stdout, this.terminal ?? journal.stdout, gone.signal),
       pump(child.stderr, journal.stderr, gone.signal),
     ] as const
     this.exited = this.#watchExit().finally(() => gone.abort())
@@ -77,7 +94,7 @@ export class ManagedProcess {
   }
 
   get hasClient(): boolean {
-    return this.#client !== undefined
+    return this.#client !== undefined || (this.terminal?.info.viewers ?? 0) > 0
   }
 
   info(): ProcessInfo {
@@ -94,6 +111,7 @@ export class ManagedProcess {
       stdout: { start: stdout.start, end: stdout.end },
       stderr: { start: stderr.start, end: stderr.end },
       stdinAccepted: this.stdin.accepted,
+      ...(this.terminal && { tty: this.terminal.info }),
     }
   }
 
@@ -125,11 +143,7 @@ export class ManagedProcess {
 
   /** @param since what the client has already. @throws RclaudeError `invalid` for offsets that don't exist yet */
   attach(since: Offsets, onTaken: () => void): Attachment {
-    for (const channel of ['stdout', 'stderr'] as const) {
-      const end = this.journal[channel].end
-      if (since[channel] > end)
-        throw new RclaudeError('invalid', `${channel} of process ${this.id} has ${end} bytes, not ${since[channel]}`)
-    }
+    this.refuseUnlessReached(since)
     const client = { onTaken }
     this.#client?.onTaken()
     this.#client = client
@@ -143,6 +157,15 @@ export class ManagedProcess {
         this.#client = undefined
         this.journal.clientGone()
       },
+    }
+  }
+
+  /** @throws RclaudeError `invalid` for offsets that don't exist yet */
+  refuseUnlessReached(since: Offsets): void {
+    for (const channel of ['stdout', 'stderr'] as const) {
+      const end = this.journal[channel].end
+      if (since[channel] > end)
+        throw new RclaudeError('invalid', `${channel} of process ${this.id} has ${end} bytes, not ${since[channel]}`)
     }
   }
 

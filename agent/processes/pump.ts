@@ -2,6 +2,9 @@
 import type { Readable } from 'node:stream'
 import type { ChannelJournal } from './journal.ts'
 
+/** Where it goes. */
+export type PumpTarget = Pick<ChannelJournal, 'append' | 'close' | 'hasRoom'> & { changed(): Promise<void> }
+
 /** How long a pipe may be silent after the process and all we found of it are gone, before we stop listening. */
 const SILENCE_MS = 1_000
 
@@ -9,7 +12,7 @@ const SILENCE_MS = 1_000
  * Ends when the pipe has ended. Something that left the process's group and hid its environment may hold the pipe open
  * for ever: once `gone` has fired, a silent pipe is closed.
  */
-export async function pump(pipe: Readable, journal: ChannelJournal, gone: AbortSignal): Promise<void> {
+export async function pump(pipe: Readable, journal: PumpTarget, gone: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   let isHeldBack = false
   const onSilence = () => {

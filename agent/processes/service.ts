@@ -7,6 +7,8 @@ import { join, resolve, sep } from 'node:path'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { newProcessId, type ProcessId } from '../../protocol/ids.ts'
 import type { ProcessExit, ProcessSpec } from '../../protocol/process.ts'
+import { type PtyChild, startPty } from '../terminals/pty.ts'
+import type { TerminalLimits } from '../terminals/terminal.ts'
 import { type Child, STOP_GRACE_MS, startChild, type WorkUser } from './child.ts'
 import { JOURNAL_LIMITS, Journal, type JournalLimits } from './journal.ts'
 import { ManagedProcess } from './managed-process.ts'
@@ -17,9 +19,14 @@ export interface ProcessLimits {
   running: number
   /** Ended processes that are remembered. */
   ended: number
+  /** Terminals that run at once: each has a screen in memory. */
+  terminals: number
 }
 
-export const PROCESS_LIMITS: ProcessLimits = { running: 1_000, ended: 200 }
+export const PROCESS_LIMITS: ProcessLimits = { running: 1_000, ended: 200, terminals: 100 }
+
+/** Before a run says otherwise. */
+export const TERMINAL_LIMITS: TerminalLimits = { idleMs: 3_600_000, scrollback: 1_000 }
 
 /** What the gateway's configuration says about them; undefined leaves it as it is. */
 export interface ProcessRules {
@@ -39,6 +46,8 @@ export interface ProcessServiceOptions {
   user?: WorkUser | undefined
   limits?: Partial<ProcessLimits>
   journal?: Partial<JournalLimits>
+  /** Asked anew for each terminal. */
+  terminal?: () => TerminalLimits
   stopGraceMs?: number
   now?: () => Date
 }
@@ -77,7 +86,7 @@ export class ProcessService {
       if (same.isStartedBy(spec)) return same
       throw new RclaudeError('conflict', `process ${id} was started with another command; choose a new id`)
     }
-    this.#refuseWhenFull()
+    this.#refuseWhenFull(spec)
     const starting = this.#start(id, spec, options.attached ?? false)
     this.#starting.set(id, starting)
     try {
@@ -126,10 +135,11 @@ export class ProcessService {
   async #start(id: ProcessId, spec: ProcessSpec, attached: boolean): Promise<ManagedProcess> {
     const cwd = await this.#directoryOf(spec)
     const child = await this.#spawn(spec, cwd)
+    const limits = this.#options.terminal?.() ?? TERMINAL_LIMITS
     const journal = new Journal({
       directory: join(this.#options.directory, id),
       limits: { ...JOURNAL_LIMITS, ...this.#options.journal },
-      detached: spec.detached,
+      detached: spec.detached || spec.tty !== undefined, // a terminal's viewers hold it back, not its journal
       attached,
     })
     const started = new ManagedProcess({
@@ -137,6 +147,8 @@ export class ProcessService {
       spec,
       cwd,
       child,
+      pty:
+        'resize' in child ? { child, limits: { ...limits, ...(spec.detached && { idleMs: undefined }) } } : undefined,
       journal,
       stopGraceMs: this.#options.stopGraceMs ?? STOP_GRACE_MS,
       now: this.#options.now ?? (() => new Date()),
@@ -157,22 +169,27 @@ export class ProcessService {
     return cwd
   }
 
-  async #spawn(spec: ProcessSpec, cwd: string): Promise<Child> {
+  async #spawn(spec: ProcessSpec, cwd: string): Promise<Child | PtyChild> {
     const other = spec.user === undefined ? undefined : await otherUser(spec.user, this.#options.user, this.#users)
+    const env = { ...this.#options.baseEnv(), ...other?.env, ...spec.env }
+    const user = other?.user ?? this.#options.user
     try {
+      if (spec.tty !== undefined)
+        return await startPty({ ...spec, cwd, env: terminalEnvironment(env, spec), user, size: spec.tty })
       return await startChild({
         argv: spec.argv,
         cwd,
-        env: { ...this.#options.baseEnv(), ...other?.env, ...spec.env },
+        env,
         stdin: spec.stdin ? 'pipe' : 'ignore',
-        user: other?.user ?? this.#options.user,
+        user,
       })
     } catch (error) {
+      if (error instanceof RclaudeError) throw error
       throw spawnError(spec.argv[0] ?? '', error)
     }
   }
 
-  #refuseWhenFull(): void {
+  #refuseWhenFull(spec: ProcessSpec): void {
     if (this.#closed) throw new RclaudeError('unavailable', 'the agent is ending and starts no more processes')
     const running = this.list().filter((one) => one.exit === undefined).length + this.#starting.size
     if (running >= this.#limits.running)
@@ -180,6 +197,12 @@ export class ProcessService {
         'limit',
         `${running} processes run in this task already, as many as limits.processes (${this.#limits.running}) allows: ` +
           'end one with rclaude kill TASK/PROCESS, or wait for one; rclaude processes TASK lists them',
+      )
+    const terminals = this.list().filter((one) => one.terminal !== undefined && one.exit === undefined).length
+    if (spec.tty !== undefined && terminals >= this.#limits.terminals)
+      throw new RclaudeError(
+        'limit',
+        `${terminals} terminals are open already, which is the limit of ${this.#limits.terminals}; end one and try again`,
       )
   }
 
@@ -189,6 +212,18 @@ export class ProcessService {
       this.#processes.delete(one.id)
       void one.journal.remove().catch(() => {}) // files that cannot be deleted go with the directory
     }
+  }
+}
+
+/** What the client's terminal is; the task's own settings of the language stay. */
+function terminalEnvironment(env: Record<string, string>, { tty, env: asked }: ProcessSpec): Record<string, string> {
+  if (tty === undefined) return env
+  const hasLanguage = env.LANG !== undefined || env.LC_ALL !== undefined
+  return {
+    ...env,
+    TERM: asked.TERM ?? tty.term,
+    ...(tty.colorTerm !== undefined && { COLORTERM: asked.COLORTERM ?? tty.colorTerm }),
+    ...(!hasLanguage && { LANG: tty.lang ?? 'C.UTF-8' }),
   }
 }
 

@@ -14,10 +14,12 @@ import {
   type ProcessExit,
   type ProcessInfo,
   type ServerControl,
+  TERMINAL_ACK_BYTES,
+  type TerminalSize,
 } from '../../protocol/process.ts'
 import { Connection, type ConnectionEnd, type Target } from './connection.ts'
 import { OutputSink } from './output.ts'
-import type { AttachPoint } from './path.ts'
+import type { AttachPoint, TerminalPoint } from './path.ts'
 import { RETRY, Retries, type RetryPolicy } from './retry.ts'
 import { StdinBuffer } from './stdin.ts'
 
@@ -35,6 +37,8 @@ export interface AttachOptions {
   processId?: ProcessId
   /** Output to begin with, for an existing process. */
   since?: { stdout: number; stderr: number }
+  /** To look at a process's terminal, asked before each connection. `screen`: begin with what it shows. */
+  terminal?: () => TerminalPoint
   stdin?: Readable
   stdout: Writable
   stderr: Writable
@@ -44,6 +48,8 @@ export interface AttachOptions {
   /** Before each new try. */
   onReconnect?: (lost: { error: Error; attempt: number; delayMs: number }) => void
   onGap?: (gap: { channel: OutputChannel; from: number; to: number }) => void
+  /** The size of the process's terminal. */
+  onSize?: (size: TerminalSize) => void
   /** What the agent could not do, such as a signal that does not exist there. */
   onError?: (error: { code: string; message: string }) => void
   retry?: Partial<RetryPolicy>
@@ -58,6 +64,8 @@ export interface Attached {
   readonly exit: Promise<ProcessExit>
   /** Sends a signal such as `SIGINT` to the process's group; while there is no connection it waits for one. */
   signal(name: string): void
+  /** Tells the size of our terminal. */
+  resize(size: TerminalSize): void
 }
 
 /** Settles when the process has exited and every byte of its output is written. */
@@ -67,7 +75,12 @@ export function attach(options: AttachOptions): Promise<ProcessExit> {
 
 export function startAttach(options: AttachOptions): Attached {
   const client = new AttachClient(options)
-  return { processId: client.processId, exit: client.run(), signal: (name) => client.sendSignal(name) }
+  return {
+    processId: client.processId,
+    exit: client.run(),
+    signal: (name) => client.sendSignal(name),
+    resize: (size) => client.sendSize(size),
+  }
 }
 
 class AttachClient {
@@ -77,6 +90,8 @@ class AttachClient {
   readonly #stdin: StdinBuffer | undefined
   readonly #retries: Retries
   readonly #waitingSignals: string[] = []
+  readonly #ackBytes: number
+  #screenAt = 0
   #connection: Connection | undefined
   #started: boolean
   #isAnnounced = false
@@ -92,6 +107,7 @@ class AttachClient {
       stdout: new OutputSink(options.stdout, since.stdout, () => this.#onTaken()),
       stderr: new OutputSink(options.stderr, since.stderr, () => this.#onTaken()),
     }
+    this.#ackBytes = options.terminal === undefined ? ACK_BYTES : TERMINAL_ACK_BYTES
     this.#stdin = options.stdin && new StdinBuffer(options.stdin)
     this.#retries = new Retries({ ...RETRY, ...options.retry }, options.random ?? Math.random, options.now ?? Date.now)
   }
@@ -124,17 +140,25 @@ class AttachClient {
     if (this.#waitingSignals.length < MAX_WAITING_SIGNALS) this.#waitingSignals.push(name)
   }
 
+  /** Lost without a connection: the next one begins with it. */
+  sendSize(size: TerminalSize): void {
+    if (this.#isConnected()) this.#connection?.control({ type: 'resize', ...size })
+  }
+
   /** One connection, from dialling to its end or the process's. */
   async #connectOnce(): Promise<ConnectionEnd> {
     const { stdout, stderr } = this.#outputs
     const since = { stdout: stdout.taken, stderr: stderr.taken }
-    const target = await this.#options.connect({ processId: this.processId, started: this.#started, ...since })
+    const terminal = this.#options.terminal?.()
+    const point = { processId: this.processId, started: this.#started, ...since, ...(terminal && { terminal }) }
+    const target = await this.#options.connect(point)
     this.#options.signal?.throwIfAborted()
     stdout.restart(since.stdout)
     stderr.restart(since.stderr)
     this.#acked = since.stdout + since.stderr
     const connection = new Connection(target, {
       onOutput: (channel, bytes) => this.#outputs[channel].receive(bytes),
+      onScreen: (bytes) => stdout.replace(bytes, this.#screenAt, () => this.#acknowledge()),
       onControl: (control) => this.#onControl(connection, control),
     })
     this.#connection = connection
@@ -158,6 +182,13 @@ class AttachClient {
         break
       case 'exit':
         this.#onExit(connection, control)
+        break
+      case 'screen':
+        this.#screenAt = control.offset
+        this.#options.onSize?.(control)
+        break
+      case 'size':
+        this.#options.onSize?.(control)
         break
       case 'error':
         this.#options.onError?.(control)
@@ -213,7 +244,7 @@ class AttachClient {
     const { stdout, stderr } = this.#outputs
     const failure = stdout.failure ?? stderr.failure
     if (failure !== undefined) this.#connection?.drop(failure)
-    else if (stdout.taken + stderr.taken - this.#acked >= ACK_BYTES) this.#acknowledge()
+    else if (stdout.taken + stderr.taken - this.#acked >= this.#ackBytes) this.#acknowledge()
   }
 
   #acknowledge(): void {

@@ -36,6 +36,8 @@ export interface Target {
 export interface ConnectionHandlers {
   onControl(control: ServerControl): void
   onOutput(channel: OutputChannel, bytes: Buffer): void
+  /** A terminal's whole screen, of which `screen` told before. */
+  onScreen(bytes: Buffer): void
 }
 
 /** `lost`: worth another try. `refused`: not. */
@@ -121,6 +123,9 @@ export class Connection {
         break
       case CHANNEL.stderr:
         this.#handlers.onOutput('stderr', body)
+        break
+      case CHANNEL.screen:
+        this.#handlers.onScreen(body)
         break
       case CHANNEL.control:
         this.#handlers.onControl(ServerControl.parse(JSON.parse(body.toString('utf8'))))

@@ -63,6 +63,13 @@ export class OutputSink {
     return missed
   }
 
+  /** `bytes` stand for everything before `offset`, whatever was received of it. */
+  replace(bytes: Buffer, offset: number, onTaken: () => void): void {
+    this.#at = offset
+    this.#received = offset
+    this.#write(bytes, offset, onTaken)
+  }
+
   /** Resolves when the writable has taken everything, or failed. */
   async drained(): Promise<void> {
     while (this.#taken < this.#received && this.#failure === undefined)
@@ -74,12 +81,13 @@ export class OutputSink {
     this.#writable.off('error', this.#fail)
   }
 
-  #write(bytes: Buffer, end: number): void {
+  #write(bytes: Buffer, end: number, onTaken?: () => void): void {
     if (this.#failure !== undefined) return
     this.#writable.write(bytes, (error) => {
       if (error) return this.#fail(error)
       this.#taken = end
       this.#changed()
+      onTaken?.()
     })
   }
 

@@ -79,6 +79,10 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     maxProcesses: context.config.limits.processes,
     execUsers: context.config.agents.execUsers,
     forwardHosts: spec.forwardHosts,
+    terminals: {
+      idleSeconds: context.config.limits.terminalIdle,
+      scrollback: context.config.limits.terminalScrollback,
+    },
   }
 }
 

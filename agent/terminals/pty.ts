@@ -1,0 +1,91 @@
+/**
+ * A child on a pseudo-terminal: leader of its own session, with the terminal as its controlling one. Its output, errors
+ * included, is one stream, and its input another; both are the terminal's other end.
+ */
+import { randomBytes } from 'node:crypto'
+import { accessSync, constants as modes, statSync } from 'node:fs'
+import { constants } from 'node:os'
+import { delimiter, resolve } from 'node:path'
+import { Readable, Writable } from 'node:stream'
+import { ReadStream } from 'node:tty'
+import type { ProcessExit, TerminalSize } from '../../protocol/process.ts'
+import { CHILD_MARKER, type Child, type ChildOptions, RunningChild } from '../processes/child.ts'
+import { ptyBinding } from './native.ts'
+
+export interface PtyChild extends Child {
+  readonly stdin: Writable
+  /** The kernel tells the process by SIGWINCH. */
+  resize(size: TerminalSize): void
+}
+
+const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]))
+
+/** @throws RclaudeError `unsupported`; an error with code ENOENT or EACCES for the program */
+export function startPty(options: Omit<ChildOptions, 'stdin'> & { size: TerminalSize }): PtyChild {
+  const binding = ptyBinding()
+  const [file, ...args] = options.argv
+  if (file === undefined) throw new TypeError('argv is empty')
+  const marker = randomBytes(12).toString('hex')
+  const env: Record<string, string> = { ...options.env, [CHILD_MARKER]: marker }
+  const program = findProgram(file, options.cwd, env.PATH ?? '/usr/local/bin:/usr/bin:/bin')
+  const { uid, gid } = options.user ?? { uid: -1, gid: -1 }
+  const pairs = Object.entries(env).map(([name, value]) => `${name}=${value}`)
+  const { columns, rows } = options.size
+  let fd = -1
+  let pid = -1
+  const exited = new Promise<ProcessExit>((settle) => {
+    const onExit = (code: number, signal: number) =>
+      settle(signal === 0 ? { code, signal: null } : { code: null, signal: signalNames.get(signal) ?? `SIG${signal}` })
+    const forked = binding.fork(program, args, pairs, options.cwd, columns, rows, uid, gid, true, '', onExit)
+    fd = forked.fd
+    pid = forked.pid
+  })
+  const terminal = new ReadStream(fd)
+  terminal.on('error', () => {}) // EIO: nobody holds the other side any more
+  const stdin = inputOf(terminal)
+  const child = new RunningChild({
+    pid,
+    marker,
+    stdin,
+    stdout: terminal,
+    stderr: Readable.from([]),
+    exited,
+    interrupt: 'SIGHUP', // a shell on a terminal ignores SIGINT and SIGTERM, and passes this one on to its jobs
+  })
+  const resize = (size: TerminalSize) => {
+    if (!terminal.destroyed) binding.resize(fd, size.columns, size.rows)
+  }
+  return Object.assign(child, { stdin, resize })
+}
+
+/** Ending it ends nothing: a terminal's end of input is a key, and its clients come and go. */
+function inputOf(terminal: ReadStream): Writable {
+  const input = new Writable({
+    highWaterMark: 64 * 1024,
+    write(chunk: Buffer, _encoding, done) {
+      if (terminal.destroyed) done()
+      else terminal.write(chunk, () => done())
+    },
+  })
+  return Object.assign(input, { end: () => input })
+}
+
+/** After the fork nobody could tell that there is no such program. */
+function findProgram(file: string, cwd: string, path: string): string {
+  if (file.includes('/')) return executable(resolve(cwd, file))
+  let failure: unknown
+  for (const directory of path.split(delimiter)) {
+    try {
+      return executable(resolve(cwd, directory, file))
+    } catch (error) {
+      failure = error
+    }
+  }
+  throw failure
+}
+
+function executable(path: string): string {
+  accessSync(path, modes.X_OK)
+  if (!statSync(path).isFile()) throw Object.assign(new Error(`${path} is no file`), { code: 'EACCES' })
+  return path
+}

@@ -16,10 +16,10 @@ import {
   type TerminalSize,
 } from '../../protocol/process.ts'
 import { BlockPool } from '../../tunnel/block-pool.ts'
+import { pingRegularly } from '../ping.ts'
 import type { Attachment, ManagedProcess, Offsets } from '../processes/managed-process.ts'
 import type { ProcessStdin } from '../processes/stdin.ts'
 import type { Terminal, Viewer } from '../terminals/terminal.ts'
-import { pingRegularly } from './ping.ts'
 import { showTerminal, type TerminalClient } from './terminal-output.ts'
 
 /** What may wait in the socket before more is read from the journal. */
@@ -79,7 +79,7 @@ export class AttachSession {
     webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary))
     webSocket.on('error', () => {}) // `ws` closes it with the fitting code; 'close' follows
     webSocket.on('close', () => this.#end())
-    pingRegularly(webSocket, this.#closed.signal)
+    pingRegularly(webSocket)
     this.#run(screen).catch(() => webSocket.terminate())
   }
 

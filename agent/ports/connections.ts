@@ -9,9 +9,8 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { type ConnectionId, newConnectionId } from '../../protocol/ids.ts'
 import { PORT_RESUME_MS } from '../../protocol/port.ts'
 import { PortPipe } from '../../protocol/port-pipe.ts'
+import { pingRegularly } from '../ping.ts'
 
-/** A client that answers no ping for this long is gone. */
-const PING_MS = 15_000
 /** Also where the gateway sets no lower limit: what one machine holds for clients. */
 const MAX_CONNECTIONS = 1_024
 /** How long the other side may take to say goodbye. */
@@ -126,20 +125,4 @@ export function closeSoon(webSocket: WebSocket, code: number, reason: string): v
   const timer = setTimeout(() => webSocket.terminate(), GOODBYE_MS)
   timer.unref()
   webSocket.once('close', () => clearTimeout(timer))
-}
-
-export function pingRegularly(webSocket: WebSocket): void {
-  let answered = true
-  const hear = () => {
-    answered = true
-  }
-  webSocket.on('pong', hear)
-  webSocket.on('message', hear)
-  const timer = setInterval(() => {
-    if (!answered) return webSocket.terminate()
-    answered = false
-    webSocket.ping()
-  }, PING_MS)
-  timer.unref()
-  webSocket.once('close', () => clearInterval(timer))
 }

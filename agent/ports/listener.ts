@@ -7,7 +7,8 @@ import type { WebSocket } from 'ws'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { ConnectionId } from '../../protocol/ids.ts'
 import type { ListenMessage } from '../../protocol/port.ts'
-import { type PortConnections, pingRegularly } from './connections.ts'
+import { pingRegularly } from '../ping.ts'
+import type { PortConnections } from './connections.ts'
 
 const HOST = '127.0.0.1'
 

@@ -17,7 +17,8 @@ import {
   TERMINAL_ACK_BYTES,
   type TerminalSize,
 } from '../../protocol/process.ts'
-import { Connection, type ConnectionEnd, type Target } from './connection.ts'
+import type { ConnectionEnd } from '../web-socket.ts'
+import { Connection, type Target } from './connection.ts'
 import { OutputSink } from './output.ts'
 import type { AttachPoint, TerminalPoint } from './path.ts'
 import { RETRY, Retries, type RetryPolicy } from './retry.ts'

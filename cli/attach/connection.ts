@@ -1,8 +1,7 @@
 /** One WebSocket of an attachment: from dialling to its end, which is a value. Retrying is the caller's. */
 import type { Agent, IncomingMessage } from 'node:http'
 import { type RawData, WebSocket } from 'ws'
-import { ProxyError } from '../../host/proxy.ts'
-import { Problem, RclaudeError } from '../../protocol/errors.ts'
+import { RclaudeError } from '../../protocol/errors.ts'
 import {
   ATTACH_PROTOCOL,
   ATTACH_WINDOW_BYTES,
@@ -12,17 +11,9 @@ import {
   type OutputChannel,
   ServerControl,
 } from '../../protocol/process.ts'
+import { refusalOf, refusalText } from '../refusal.ts'
+import { type ConnectionEnd, failureOf, GOODBYE_MS, HANDSHAKE_MS, onSilence, RETRYABLE_STATUS } from '../web-socket.ts'
 
-/** From dialling to the upgrade. */
-export const HANDSHAKE_MS = 20_000
-/** A ping this often; a connection with nothing heard between two of them is dead. */
-export const PING_MS = 10_000
-/** How long the other side may take to say goodbye. */
-export const GOODBYE_MS = 2_000
-/** Largest part of a refusal that is read. */
-const MAX_REFUSAL_BYTES = 64 * 1024
-/** HTTP answers that another try may turn into a connection. */
-export const RETRYABLE_STATUS = new Set([408, 425, 429, 502, 503, 504])
 /** Close codes that say we are at fault; another try would end the same. */
 const FINAL_CLOSE = new Set([1002, 1003, 1007, 1008, 1009])
 
@@ -39,9 +30,6 @@ export interface ConnectionHandlers {
   /** A terminal's whole screen, of which `screen` told before. */
   onScreen(bytes: Buffer): void
 }
-
-/** `lost`: worth another try. `refused`: not. */
-export type ConnectionEnd = { kind: 'lost'; error: Error } | { kind: 'refused'; error: RclaudeError }
 
 export class Connection {
   readonly ended: Promise<ConnectionEnd>
@@ -70,7 +58,7 @@ export class Connection {
     webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary))
     webSocket.on('error', (error) => this.#settle(failureOf(error)))
     webSocket.on('close', (code, reason) => this.#settle(endOf(code, reason.toString())))
-    this.#pingRegularly()
+    onSilence(webSocket, () => this.drop(new Error('the connection is silent')))
   }
 
   /** False when there is no connection to send it on. */
@@ -137,36 +125,13 @@ export class Connection {
 
   async #refused(response: IncomingMessage): Promise<void> {
     const status = response.statusCode ?? 0
-    const error = refusalOf(status, await textOf(response))
+    const error = refusalOf(status, await refusalText(response))
     // A limit that does not say when to come again does not end by itself.
     const isFinal = !RETRYABLE_STATUS.has(status) || (status === 429 && error.retryAfterSeconds === undefined)
     this.#settle(isFinal ? { kind: 'refused', error } : { kind: 'lost', error })
     this.#webSocket.terminate()
   }
-
-  #pingRegularly(): void {
-    const webSocket = this.#webSocket
-    let heard = true
-    const hear = () => {
-      heard = true
-    }
-    webSocket.on('pong', hear)
-    webSocket.on('message', hear)
-    const timer = setInterval(() => {
-      if (webSocket.readyState !== WebSocket.OPEN) return
-      if (!heard) return this.drop(new Error('the connection is silent'))
-      heard = false
-      webSocket.ping()
-    }, PING_MS)
-    webSocket.on('close', () => clearInterval(timer))
-  }
 }
-
-/** A proxy that does not let us through will not do so in a second either. */
-export const failureOf = (error: Error): ConnectionEnd =>
-  error instanceof ProxyError && error.isFinal
-    ? { kind: 'refused', error: new RclaudeError('unavailable', error.message, { cause: error }) }
-    : { kind: 'lost', error }
 
 function endOf(code: number, reason: string): ConnectionEnd {
   if (code === CLOSE_TAKEN_OVER)
@@ -180,27 +145,4 @@ function endOf(code: number, reason: string): ConnectionEnd {
       error: new RclaudeError('internal', `the agent closed the connection: ${reason || code}`),
     }
   return { kind: 'lost', error: new Error(`the connection was closed (${reason || code})`) }
-}
-
-/** Ends also when the answer is cut or too long: what there is of it must do. */
-export async function textOf(response: IncomingMessage): Promise<string> {
-  let text = ''
-  try {
-    for await (const chunk of response.setEncoding('utf8')) {
-      text += chunk
-      if (text.length > MAX_REFUSAL_BYTES) break
-    }
-  } catch {
-    // The status says enough.
-  }
-  return text
-}
-
-export function refusalOf(status: number, text: string): RclaudeError {
-  try {
-    return RclaudeError.fromProblem(Problem.parse(JSON.parse(text)))
-  } catch {
-    const code = status === 401 ? 'unauthenticated' : status < 500 ? 'invalid' : 'unavailable'
-    return new RclaudeError(code, `the WebSocket was answered with HTTP ${status}: ${text.slice(0, 200)}`)
-  }
 }

@@ -8,8 +8,8 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { type ConnectionId, newConnectionId } from '../../protocol/ids.ts'
 import { PORT_PROTOCOL, PORT_RESUME_MS } from '../../protocol/port.ts'
 import { PortPipe } from '../../protocol/port-pipe.ts'
-import type { ConnectionEnd } from '../attach/connection.ts'
 import { Retries } from '../attach/retry.ts'
+import type { ConnectionEnd } from '../web-socket.ts'
 import { Link, type Way } from './link.ts'
 
 /** A port of the task's loopback, or of a host that the task allows. */

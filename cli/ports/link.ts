@@ -3,16 +3,8 @@ import type { Agent } from 'node:http'
 import { type RawData, WebSocket } from 'ws'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { PORT_WINDOW_BYTES } from '../../protocol/port.ts'
-import {
-  type ConnectionEnd,
-  failureOf,
-  GOODBYE_MS,
-  HANDSHAKE_MS,
-  PING_MS,
-  RETRYABLE_STATUS,
-  refusalOf,
-  textOf,
-} from '../attach/connection.ts'
+import { refusalOf, refusalText } from '../refusal.ts'
+import { type ConnectionEnd, failureOf, GOODBYE_MS, HANDSHAKE_MS, onSilence, RETRYABLE_STATUS } from '../web-socket.ts'
 
 /** The way to one task. */
 export interface Way {
@@ -59,14 +51,14 @@ export class Link {
     })
     webSocket.on('unexpected-response', async (_request, response) => {
       const status = response.statusCode ?? 0
-      const error = refusalOf(status, await textOf(response))
+      const error = refusalOf(status, await refusalText(response))
       const isLost = RETRYABLE_STATUS.has(status) && error.code !== 'port_refused'
       this.#settle(isLost ? { kind: 'lost', error } : { kind: 'refused', error })
       webSocket.terminate()
     })
     webSocket.on('error', (error) => this.#settle(failureOf(error)))
     webSocket.on('close', (code, reason) => this.#settle(endOf(code, reason.toString())))
-    this.#pingRegularly()
+    onSilence(webSocket, () => this.drop(new Error('the connection is silent')))
   }
 
   send(message: Uint8Array): void {
@@ -86,23 +78,6 @@ export class Link {
     if (this.#isOver) return
     this.#settle({ kind: 'lost', error })
     this.#webSocket.terminate()
-  }
-
-  #pingRegularly(): void {
-    const webSocket = this.#webSocket
-    let heard = true
-    const hear = () => {
-      heard = true
-    }
-    webSocket.on('pong', hear)
-    webSocket.on('message', hear)
-    const timer = setInterval(() => {
-      if (webSocket.readyState !== WebSocket.OPEN) return
-      if (!heard) return this.drop(new Error('the connection is silent'))
-      heard = false
-      webSocket.ping()
-    }, PING_MS)
-    webSocket.once('close', () => clearInterval(timer))
   }
 }
 

@@ -11,11 +11,10 @@ import { type Client, causeOf, errorFrom } from '../../protocol/client.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { AnyRoute } from '../../protocol/route.ts'
 import { EXPIRES_HEADER } from '../../protocol/version.ts'
+import { refusalText } from '../refusal.ts'
 
 /** Without a byte of an answer that has begun, or of one that is awaited, the connection is dead. */
 const SILENCE_MS = 120_000
-/** Longest refusal that is read. */
-const MAX_REFUSAL_BYTES = 64 * 1024
 
 export type Body = { type: string; content: string | AsyncIterable<Uint8Array> }
 export type Ask = (route: AnyRoute, body: Body, signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>
@@ -59,7 +58,7 @@ export function asking({ client, taskId, agent, onExpiry, silenceMs = SILENCE_MS
     const expiresAt = response.headers[EXPIRES_HEADER]
     if (typeof expiresAt === 'string') onExpiry?.(expiresAt)
     if (response.statusCode === 200) return bytesOf(response, signal)
-    const refusal = await refusalOf(response)
+    const refusal = await refusalText(response)
     request.destroy() // what was still to be sent is not wanted
     throw errorFrom(response.statusCode ?? 0, response.statusMessage ?? '', refusal)
   }
@@ -80,17 +79,4 @@ async function* bytesOf(response: IncomingMessage, signal: AbortSignal): AsyncGe
   } finally {
     response.destroy()
   }
-}
-
-async function refusalOf(response: IncomingMessage): Promise<string> {
-  let text = ''
-  try {
-    for await (const chunk of response.setEncoding('utf8')) {
-      text += chunk
-      if (text.length > MAX_REFUSAL_BYTES) break
-    }
-  } catch {
-    // What came of it must do.
-  }
-  return text
 }

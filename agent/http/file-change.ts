@@ -2,8 +2,8 @@
 import { lstat, mkdir, readdir, rename, rmdir, symlink, unlink } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { FileOperation } from '../../protocol/file.ts'
+import { descriptorPath, findPlace, HAS_PROC, hasCode, joinBytes, openDirectory, quoted } from '../files/tree.ts'
 import type { WorkUser } from '../processes/child.ts'
-import { descriptorPath, findPlace, HAS_PROC, hasCode, joinBytes, openDirectory, quoted } from './file-tree.ts'
 import { serially } from './file-turns.ts'
 
 /** Each level keeps a directory open. */

@@ -1,7 +1,7 @@
 /** Paths in URLs as names in bytes, and what the system says of them in our words. */
 import type { Context } from 'hono'
 import { RclaudeError } from '../../protocol/errors.ts'
-import { hasCode } from './file-tree.ts'
+import { hasCode } from '../files/tree.ts'
 import type { AgentEnv } from './send.ts'
 
 /** The names of the path, as bytes: names need not be UTF-8, and an encoded slash is no separator. */

@@ -5,17 +5,13 @@ import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promise
 import type { Context } from 'hono'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { DirectoryEntry, DirectoryListing, FileStat } from '../../protocol/file.ts'
-import { descriptorPath, HAS_PROC, hasCode, joinBytes, openDirectory, type Place } from './file-tree.ts'
+import { etagOf, modeOf, typeOf } from '../files/stats.ts'
+import { descriptorPath, HAS_PROC, hasCode, joinBytes, openDirectory, type Place } from '../files/tree.ts'
 import { type AgentEnv, type Answer, stream } from './send.ts'
 
 /** Most entries in one listing. */
 const MAX_ENTRIES = 10_000
 const READ_BYTES = 256 * 1024
-
-/** Changes whenever the content does: a write moves the time, a replacement the inode. */
-export function etagOf(stats: Pick<BigIntStats, 'size' | 'mtimeNs' | 'ino'>): string {
-  return `"${stats.size}-${stats.mtimeNs}-${stats.ino}"`
-}
 
 export async function answerFile(c: Context<AgentEnv>, place: Place): Promise<Response> {
   const file = await open(place.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
@@ -170,14 +166,4 @@ export function refuseSpecial(stats: BigIntStats): void {
   const type = typeOf(stats)
   if (type !== 'file' && type !== 'directory')
     throw new RclaudeError('unsupported', `it is a ${type}; only regular files and directories can be read and written`)
-}
-
-export const modeOf = (stats: BigIntStats): number => Number(stats.mode) & 0o7777
-
-export function typeOf(stats: BigIntStats): DirectoryEntry['type'] {
-  if (stats.isFile()) return 'file'
-  if (stats.isDirectory()) return 'directory'
-  if (stats.isSymbolicLink()) return 'symlink'
-  if (stats.isFIFO()) return 'fifo'
-  return stats.isSocket() ? 'socket' : 'device'
 }

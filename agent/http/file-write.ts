@@ -7,10 +7,11 @@ import { randomBytes } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, link, lstat, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { etagOf, modeOf } from '../files/stats.ts'
+import { hasCode, joinBytes, type Place, quoted } from '../files/tree.ts'
 import type { WorkUser } from '../processes/child.ts'
 import { deleteTree } from './file-change.ts'
-import { etagOf, matches, modeOf, refuseSpecial } from './file-read.ts'
-import { hasCode, joinBytes, type Place, quoted } from './file-tree.ts'
+import { matches, refuseSpecial } from './file-read.ts'
 import { serially } from './file-turns.ts'
 
 const DEFAULT_MODE = 0o644

@@ -12,7 +12,7 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { MAX_SYNC_FILES, SyncApplyHead, SyncOperation, type SyncResult, type WirePath } from '../../protocol/sync.ts'
 import { parse } from './problem.ts'
 import { type AgentEnv, stream, uploadOf } from './send.ts'
-import type { SyncFolder } from './sync.ts'
+import type { SyncFolder } from './sync-folder.ts'
 
 /** The gateway waits so long for an answer's head, and twice that at most. */
 const HEAD_AFTER_MS = 20_000

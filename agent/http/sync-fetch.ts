@@ -15,7 +15,7 @@ import { codeOf, type Tree } from '../../host/tree/tree.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { SyncFetched } from '../../protocol/sync.ts'
 import { type AgentEnv, stream } from './send.ts'
-import type { SyncFolder } from './sync.ts'
+import type { SyncFolder } from './sync-folder.ts'
 
 export async function sendFiles(
   c: Context<AgentEnv>,

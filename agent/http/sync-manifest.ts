@@ -24,7 +24,7 @@ import type { SyncEntry, SyncManifestHead, SyncManifestRequest } from '../../pro
 import type { WorkUser } from '../processes/child.ts'
 import { git } from '../workspace/git.ts'
 import { type AgentEnv, stream } from './send.ts'
-import type { SyncFolder } from './sync.ts'
+import type { SyncFolder } from './sync-folder.ts'
 
 /** Then the folder is walked without git. */
 const GIT_TIMEOUT_MS = 30_000

@@ -1,7 +1,7 @@
 /** `/sync/manifest`, `/sync/apply` and `/sync/fetch`: a folder of the workspace as one side of `rclaude sync`. */
 import { type Context, Hono } from 'hono'
 import type { z } from 'zod'
-import { ContentMemory, type KnownContent } from '../../host/tree/content.ts'
+import { ContentMemory } from '../../host/tree/content.ts'
 import { BrokenFrames } from '../../host/tree/frames.ts'
 import { type BytePath, fromWire, refusedPath, toText } from '../../host/tree/names.ts'
 import { codeOf, Tree } from '../../host/tree/tree.ts'
@@ -12,6 +12,7 @@ import { parse } from './problem.ts'
 import { type AgentEnv, uploadOf } from './send.ts'
 import { applyUpload } from './sync-apply.ts'
 import { sendFiles } from './sync-fetch.ts'
+import type { SyncFolder } from './sync-folder.ts'
 import { sendManifest } from './sync-manifest.ts'
 
 export interface SyncRoutesOptions {
@@ -19,16 +20,6 @@ export interface SyncRoutesOptions {
   root: string
   /** Owner of what is written, when the agent has another user for the work. */
   owner?: WorkUser | undefined
-}
-
-/** A folder of the workspace that a request is about. */
-export interface SyncFolder {
-  root: string
-  folder: BytePath
-  owner: WorkUser | undefined
-  known: KnownContent
-  /** Close it. @throws RclaudeError; undefined when there is none and none is to be made */
-  open(create: boolean): Tree | undefined
 }
 
 /** Files whose digests are remembered; about 200 bytes each. */

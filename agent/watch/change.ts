@@ -1,7 +1,7 @@
 /** A change as it is told. */
 import { isUtf8 } from 'node:buffer'
 import type { FileChange } from '../../protocol/watch.ts'
-import { etagOf } from '../http/file-read.ts'
+import { etagOf } from '../files/stats.ts'
 import type { Entry } from './entry.ts'
 
 /** @param path with names as latin1 text, and so is `from` */

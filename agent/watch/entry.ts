@@ -1,7 +1,7 @@
 /** What a watch knows of a file or directory, as a tree. Names are kept as latin1 text, which holds any bytes. */
 import type { BigIntStats, FSWatcher } from 'node:fs'
 import type { DirectoryEntry } from '../../protocol/file.ts'
-import { typeOf } from '../http/file-read.ts'
+import { typeOf } from '../files/stats.ts'
 
 export interface Entry {
   name: string

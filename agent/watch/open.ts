@@ -2,7 +2,7 @@
 import type { BigIntStats } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
-import { descriptorPath, findPlace, HAS_PROC, hasCode, joinBytes, openDirectory } from '../http/file-tree.ts'
+import { descriptorPath, findPlace, HAS_PROC, hasCode, joinBytes, openDirectory } from '../files/tree.ts'
 import { type Directory, namesTo } from './entry.ts'
 
 /** Looked at side by side. */

@@ -6,7 +6,7 @@
  * as its queue holds come in one go then, so a good part of that in one go is taken for it.
  */
 import { type FSWatcher, readFileSync, watch } from 'node:fs'
-import { hasCode } from '../http/file-tree.ts'
+import { hasCode } from '../files/tree.ts'
 import type { Directory } from './entry.ts'
 
 /** Makes one change of many writes, and one rename of two names. */

@@ -8,7 +8,7 @@
 import type { BigIntStats } from 'node:fs'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { type FileChange, MAX_WATCHED_ENTRIES, type WatchOverflow } from '../../protocol/watch.ts'
-import { findPlace, joinBytes } from '../http/file-tree.ts'
+import { findPlace, joinBytes } from '../files/tree.ts'
 import { change } from './change.ts'
 import {
   type Directory,

@@ -7,6 +7,7 @@ import { performance } from 'node:perf_hooks'
 import { startPty } from '../../agent/terminals/pty.ts'
 import { startRclaude } from './rclaude.ts'
 import { throttledRelay } from './relay.ts'
+import type { Side } from './side.ts'
 import { startSsh } from './ssh.ts'
 
 const RUNS = Number(process.argv[2] ?? 5)
@@ -16,13 +17,6 @@ const REACH_MS = 1_000
 const FILL_MS = 4_000
 const GIVE_UP_MS = 120_000
 const PRODUCER = `node -e 'const l=("y".repeat(78)+"\\n").repeat(342);setInterval(()=>process.stdout.write(l),10)'`
-
-/** A command that opens a shell through the line. */
-export interface Side {
-  argv: string[]
-  env: Record<string, string>
-  close(): Promise<void>
-}
 
 async function measure(side: Side): Promise<{ ms: number[]; bytesPerSecond: number }> {
   const child = startPty({ argv: side.argv, cwd: '/tmp', env: side.env, size: { columns: 80, rows: 24 } })

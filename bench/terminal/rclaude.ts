@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createClient } from '../../protocol/client.ts'
 import { routes } from '../../protocol/routes.ts'
-import type { Side } from './main.ts'
 import type { Relay } from './relay.ts'
+import type { Side } from './side.ts'
 
 export async function startRclaude(through: (port: number) => Promise<Relay>): Promise<Side> {
   const data = mkdtempSync(join(tmpdir(), 'rclaude-bench-'))

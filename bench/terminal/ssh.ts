@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
-import type { Side } from './main.ts'
 import type { Relay } from './relay.ts'
+import type { Side } from './side.ts'
 
 const SSHD = '/usr/sbin/sshd'
 

@@ -11,83 +11,154 @@ import { write } from './output.ts'
 import type { World } from './world.ts'
 
 interface Entry {
+  group: string
   summary: string
   /** Called by programs, not by people. */
   hidden?: true
   load(): Promise<{ define: Define }>
 }
 
-/** In the order in which help lists them. */
+const TASKS = 'Run and follow tasks:'
+const RESULTS = 'Take the result home:'
+const STEP_IN = 'Step into a running task:'
+const GATEWAYS = 'Gateways, access, money:'
+const HELP = 'Help:'
+
+/** In the order in which help lists them, under the headings that it gives them. */
 export const COMMANDS: Record<string, Entry> = {
   init: {
+    group: TASKS,
     summary: 'set up: check git and credentials, find or start a gateway, write .rclaude.yaml',
     load: () => import('./commands/init.ts'),
   },
-  run: { summary: 'run a coding agent, or a command, as a task', load: () => import('./commands/run.ts') },
-  ps: { summary: 'list tasks', load: () => import('./commands/ps.ts') },
-  show: { summary: 'show everything about a task', load: () => import('./commands/show.ts') },
-  logs: { summary: 'print what a task did and said', load: () => import('./commands/logs.ts') },
-  attach: { summary: 'watch a task, or take up a process in it', load: () => import('./commands/attach.ts') },
-  exec: { summary: 'run a process inside a running task', load: () => import('./commands/exec.ts') },
-  top: { summary: 'show what the machines of running tasks are busy with', load: () => import('./commands/top.ts') },
-  ssh: { summary: 'log in to a running task with ssh', load: () => import('./commands/ssh.ts') },
+  run: {
+    group: TASKS,
+    summary: 'run a coding agent, or a command, as a task',
+    load: () => import('./commands/run.ts'),
+  },
+  ps: { group: TASKS, summary: 'list tasks', load: () => import('./commands/ps.ts') },
+  show: { group: TASKS, summary: 'show everything about a task', load: () => import('./commands/show.ts') },
+  logs: { group: TASKS, summary: 'print what a task did and said', load: () => import('./commands/logs.ts') },
+  attach: {
+    group: TASKS,
+    summary: 'watch a task, or take up a process in it',
+    load: () => import('./commands/attach.ts'),
+  },
+  continue: { group: TASKS, summary: 'give a task another prompt', load: () => import('./commands/continue.ts') },
+  retry: {
+    group: TASKS,
+    summary: 'start the same work again as a new task',
+    load: () => import('./commands/retry.ts'),
+  },
+  stop: { group: TASKS, summary: 'stop tasks; what they did is saved', load: () => import('./commands/stop.ts') },
+  rm: { group: TASKS, summary: 'delete tasks with all they left', load: () => import('./commands/rm.ts') },
+  prune: { group: TASKS, summary: 'delete ended tasks to make room', load: () => import('./commands/prune.ts') },
+  diff: { group: RESULTS, summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
+  apply: { group: RESULTS, summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },
+  pull: { group: RESULTS, summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
+  exec: { group: STEP_IN, summary: 'run a process inside a running task', load: () => import('./commands/exec.ts') },
+  shell: { group: STEP_IN, summary: 'open a terminal in a running task', load: () => import('./commands/shell.ts') },
+  processes: {
+    group: STEP_IN,
+    summary: 'list what exec started in a task',
+    load: () => import('./commands/processes.ts'),
+  },
+  kill: {
+    group: STEP_IN,
+    summary: 'end a process that exec started, or send it a signal',
+    load: () => import('./commands/kill.ts'),
+  },
+  ls: { group: STEP_IN, summary: 'list files of a running task', load: () => import('./commands/ls.ts') },
+  cat: { group: STEP_IN, summary: 'print files of a running task', load: () => import('./commands/cat.ts') },
+  cp: {
+    group: STEP_IN,
+    summary: 'copy files and trees from and to a running task',
+    load: () => import('./commands/cp.ts'),
+  },
+  edit: {
+    group: STEP_IN,
+    summary: 'edit a file of a running task with your editor',
+    load: () => import('./commands/edit.ts'),
+  },
+  sync: {
+    group: STEP_IN,
+    summary: 'keep a folder here and one of a task the same',
+    load: () => import('./commands/sync.ts'),
+  },
+  forward: {
+    group: STEP_IN,
+    summary: 'reach ports of a task from here, and ports of here from a task',
+    load: () => import('./commands/forward.ts'),
+  },
+  ports: { group: STEP_IN, summary: 'list the ports that listen in a task', load: () => import('./commands/ports.ts') },
+  preview: {
+    group: STEP_IN,
+    summary: 'see a port of a task in the browser',
+    load: () => import('./commands/preview.ts'),
+  },
+  ssh: { group: STEP_IN, summary: 'log in to a running task with ssh', load: () => import('./commands/ssh.ts') },
   'ssh-config': {
+    group: STEP_IN,
     summary: 'let ssh, scp, sftp, rsync and editors reach tasks',
     load: () => import('./commands/ssh-config.ts'),
   },
   'ssh-proxy': {
+    group: STEP_IN,
     summary: 'carry one SSH connection; ssh calls it',
     hidden: true,
     load: () => import('./commands/ssh-proxy.ts'),
   },
   'git-remote': {
+    group: STEP_IN,
     summary: 'the workspace of a task as a git remote; git calls it',
     hidden: true,
     load: () => import('./commands/git-remote.ts'),
   },
-  processes: { summary: 'list what exec started in a task', load: () => import('./commands/processes.ts') },
-  kill: {
-    summary: 'end a process that exec started, or send it a signal',
-    load: () => import('./commands/kill.ts'),
+  top: {
+    group: STEP_IN,
+    summary: 'show what the machines of running tasks are busy with',
+    load: () => import('./commands/top.ts'),
   },
-  sync: { summary: 'keep a folder here and one of a task the same', load: () => import('./commands/sync.ts') },
-  forward: {
-    summary: 'reach ports of a task from here, and ports of here from a task',
-    load: () => import('./commands/forward.ts'),
+  replay: { group: STEP_IN, summary: 'play a recorded terminal', load: () => import('./commands/replay.ts') },
+  login: { group: GATEWAYS, summary: 'use a gateway elsewhere', load: () => import('./commands/login.ts') },
+  context: { group: GATEWAYS, summary: 'list, choose or forget gateways', load: () => import('./commands/context.ts') },
+  gateway: {
+    group: GATEWAYS,
+    summary: 'start, look at or stop the local gateway',
+    load: () => import('./commands/gateway.ts'),
   },
-  ports: { summary: 'list the ports that listen in a task', load: () => import('./commands/ports.ts') },
-  preview: { summary: 'see a port of a task in the browser', load: () => import('./commands/preview.ts') },
-  ls: { summary: 'list files of a running task', load: () => import('./commands/ls.ts') },
-  cat: { summary: 'print files of a running task', load: () => import('./commands/cat.ts') },
-  cp: { summary: 'copy files and trees from and to a running task', load: () => import('./commands/cp.ts') },
-  edit: { summary: 'edit a file of a running task with your editor', load: () => import('./commands/edit.ts') },
-  shell: { summary: 'open a terminal in a running task', load: () => import('./commands/shell.ts') },
-  replay: { summary: 'play a recorded terminal', load: () => import('./commands/replay.ts') },
-  diff: { summary: 'show what a task changed', load: () => import('./commands/diff.ts') },
-  pull: { summary: 'get the result as a branch', load: () => import('./commands/pull.ts') },
-  apply: { summary: 'put the change on your working tree', load: () => import('./commands/apply.ts') },
-  retry: { summary: 'start the same work again as a new task', load: () => import('./commands/retry.ts') },
-  continue: { summary: 'give a task another prompt', load: () => import('./commands/continue.ts') },
-  stop: { summary: 'stop tasks; what they did is saved', load: () => import('./commands/stop.ts') },
-  rm: { summary: 'delete tasks with all they left', load: () => import('./commands/rm.ts') },
-  prune: { summary: 'delete ended tasks to make room', load: () => import('./commands/prune.ts') },
-  share: { summary: 'let others see a task, or work with it', load: () => import('./commands/share.ts') },
-  unshare: { summary: 'take a task back from others', load: () => import('./commands/unshare.ts') },
-  login: { summary: 'use a gateway elsewhere', load: () => import('./commands/login.ts') },
-  context: { summary: 'list, choose or forget gateways', load: () => import('./commands/context.ts') },
-  gateway: { summary: 'start, look at or stop the local gateway', load: () => import('./commands/gateway.ts') },
-  token: { summary: 'make, list, rotate and revoke tokens', load: () => import('./commands/token.ts') },
-  model: { summary: 'keep ways to a model: keys, tokens, Bedrock, Vertex', load: () => import('./commands/model.ts') },
+  token: {
+    group: GATEWAYS,
+    summary: 'make, list, rotate and revoke tokens',
+    load: () => import('./commands/token.ts'),
+  },
+  share: {
+    group: GATEWAYS,
+    summary: 'let others see a task, or work with it',
+    load: () => import('./commands/share.ts'),
+  },
+  unshare: { group: GATEWAYS, summary: 'take a task back from others', load: () => import('./commands/unshare.ts') },
+  model: {
+    group: GATEWAYS,
+    summary: 'keep ways to a model: keys, tokens, Bedrock, Vertex',
+    load: () => import('./commands/model.ts'),
+  },
   limits: {
+    group: GATEWAYS,
     summary: 'what was spent today, and what of your limits is used',
     load: () => import('./commands/limits.ts'),
   },
-  audit: { summary: 'who did what', load: () => import('./commands/audit.ts') },
+  audit: { group: GATEWAYS, summary: 'who did what', load: () => import('./commands/audit.ts') },
   doctor: {
+    group: HELP,
     summary: 'check that everything needed is there, or what ails a task',
     load: () => import('./commands/doctor.ts'),
   },
-  completion: { summary: 'print a completion script for your shell', load: () => import('./commands/completion.ts') },
+  completion: {
+    group: HELP,
+    summary: 'print a completion script for your shell',
+    load: () => import('./commands/completion.ts'),
+  },
 }
 
 /** Their own command line ends at `--`; what follows is another program's. */
@@ -120,14 +191,14 @@ export async function buildProgram(world: World, which: string | undefined): Pro
       .addHelpText('after', '\nMore: rclaude help COMMAND, rclaude help exit-codes'),
     world,
   )
-  for (const [name, { summary, hidden, load }] of Object.entries(COMMANDS)) {
+  for (const [name, { group, summary, hidden, load }] of Object.entries(COMMANDS)) {
     const isNeeded = which === 'all' || which === name
     const command = isNeeded
       ? (await load()).define(world, () => buildProgram(world, 'all'))
       : new Command(name).summary(summary)
-    program.addCommand(configure(command, world), { hidden: hidden === true })
+    program.addCommand(configure(command.helpGroup(group), world), { hidden: hidden === true })
   }
-  program.addCommand(configure(helpCommand(program, world), world))
+  program.addCommand(configure(helpCommand(program, world).helpGroup(HELP), world))
   return program
 }
 

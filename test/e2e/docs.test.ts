@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
 import { startWorld } from '../helpers/world.ts'
@@ -19,9 +19,9 @@ const scripts = readdirSync('docs')
   .filter(({ script }) => script !== '')
 
 function run(script: string, cwd: string, env: Record<string, string>): Promise<string> {
-  return new Promise((resolve, reject) =>
+  return new Promise((done, reject) =>
     execFile('sh', ['-eu', '-c', script], { cwd, env, timeout: 60_000 }, (error, stdout, stderr) =>
-      error ? reject(new Error(`${error.message}\n${stdout}\n${stderr}`)) : resolve(stdout),
+      error ? reject(new Error(`${error.message}\n${stdout}\n${stderr}`)) : done(stdout),
     ),
   )
 }
@@ -37,7 +37,8 @@ test.each(scripts)(
     await world.state(task.id, 'running')
     const cwd = join(world.directory, 'docs')
     mkdirSync(cwd)
-    const output = await run(script, cwd, { ...world.userEnvironment(), ...world.asAdmin, TASK: task.id })
+    const env = { ...world.userEnvironment(), ...world.asAdmin, TASK: task.id, NODE_PATH: resolve('node_modules') }
+    const output = await run(script, cwd, env)
     let at = 0
     for (const [, expected = ''] of script.matchAll(/^#> (.*)$/gm)) {
       const found = output.indexOf(expected, at)

@@ -1,5 +1,6 @@
 /** Processes of this machine: which carry a variable in their environment, and when one was started. */
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
@@ -72,7 +73,8 @@ export async function mayHaveLeftProcesses(pid: number, name: string, value: str
   if (process.platform !== 'linux') return true
   try {
     // The last word is the newest pid of all. Below ours, the count has begun anew meanwhile.
-    const newest = Number((await readFile('/proc/loadavg', 'utf8')).trim().split(' ').at(-1))
+    const newest = Number(readFileSync('/proc/loadavg', 'utf8').trim().split(' ').at(-1))
+    if (newest === pid) return false
     if (!(newest >= pid)) return true
     const younger = (await pidsOf()).filter((other) => other > pid)
     if (younger.length > MAX_YOUNGER) return true

@@ -166,7 +166,7 @@ test.skipIf(missing.length > 0)(
       [...shared, '-T', '-N', '-M', '-L', `${local}:localhost:${port}`, '-D', String(socks), host],
       {
         env: environment(world),
-        stdio: ['ignore', 'inherit', 'inherit'],
+        stdio: 'ignore',
       },
     )
     onTestFinished(() => void master.kill('SIGKILL'))

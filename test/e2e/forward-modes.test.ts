@@ -134,11 +134,13 @@ test('forward waits for a task that has not started', async () => {
   const { world, taskId } = await startForwardingWorld({ RCLAUDE_LIMITS__MAX_TASKS: '1' })
   const { id } = await world.createTask({ agent: 'command', command: ['sleep', '600'], workspace: { kind: 'none' } })
   const echo = await serve((socket) => socket.pipe(socket))
-  const starting = forward(world, [id, `0:${echo}`])
-  await eventually('it is queued', async () => (await world.getTask(id)).state === 'queued')
+  let said = ''
+  const starting = forward(world, [id, `0:${echo}`], world.asAdmin, (stderr) => {
+    said = stderr
+  })
+  await eventually('it waits', () => said.includes(`task ${id} is queued; waiting for it`))
   await world.api().call(routes.stopTask, { params: { taskId }, body: {} })
-  const { ports, stderr } = await starting
-  expect(stderr()).toContain(`task ${id} is queued; waiting for it`)
+  const { ports } = await starting
   const socket = await dial(ports[0] ?? 0)
   socket.end('at last')
   expect(await textOf(socket)).toBe('at last')

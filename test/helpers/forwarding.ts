@@ -37,11 +37,15 @@ export async function startForwardingWorld(
   return { world, taskId: await idleTask(world) }
 }
 
-/** Runs until the test ends; resolves when all it was asked for is there. */
+/**
+ * Runs until the test ends; resolves when all it was asked for is there.
+ * @param onSaid told all of its stderr so far
+ */
 export async function forward(
   world: World,
   args: string[],
   env: Record<string, string> = world.asAdmin,
+  onSaid: (stderr: string) => void = () => {},
 ): Promise<Forwarding> {
   const { process: child, result } = world.startCli(['forward', '--json', ...args], { env })
   onTestFinished(() => void child.kill('SIGKILL'))
@@ -52,6 +56,7 @@ export async function forward(
   })
   child.stderr?.on('data', (text) => {
     stderr += text
+    onSaid(stderr)
   })
   const wanted = args.filter((arg) => /^\d*:?\d+$/.test(arg) || arg.includes(':')).length
   const lines = () => stdout.split('\n').filter(Boolean)

@@ -130,6 +130,8 @@ function watchNear({ directory, selection, onStatus }: WatchOptions, wake: Wake)
     },
   })
   watcher.on('all', () => wake.call('near'))
+  // What changed while it looked around for the first time was told by nobody.
+  watcher.on('ready', () => wake.call('near'))
   watcher.on('error', (error) => {
     // No more watches, or an overflow: what is missed here the rescans find.
     onStatus(`cannot watch everything here (${error instanceof Error ? error.message : error})`)

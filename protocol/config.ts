@@ -134,6 +134,8 @@ export const GatewayConfig = z.strictObject({
     forwards: z.number().int().positive().max(1_000).default(256),
     /** An honest agent waits between dials, up to 10 s. */
     dialsPerMinute: z.number().int().min(6).default(120),
+    /** Terminals of one task that are open at once. */
+    terminals: z.number().int().positive().max(1_000).default(100),
     /** A terminal that nobody looks at is ended. */
     terminalIdle: Duration.default(3_600),
     /** Lines above a terminal's screen that whoever attaches is sent. */

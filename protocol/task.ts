@@ -4,6 +4,7 @@ import { RepoSource, RepoToken, tokenFault } from './clone.ts'
 import { RunResult, Usage } from './event.ts'
 import { LaunchId, TaskId } from './ids.ts'
 import { MAX_BUDGET_USD, WaitLimit } from './limits.ts'
+import { Machine } from './machine.ts'
 import { ModelProfileName } from './model.ts'
 import { Outcome, Reason } from './outcome.ts'
 import { ForwardHost } from './port.ts'
@@ -101,6 +102,7 @@ const specFields = {
     .max(7 * 86_400)
     .default(0),
   launcher: z.string().max(50).optional(),
+  machine: Machine.optional(),
   /** Hosts that those who may forward the task's ports reach through it, besides its own loopback. */
   forwardHosts: z.array(ForwardHost).max(50).optional(),
   onDisconnect: OnDisconnect.optional(),
@@ -169,6 +171,8 @@ export const Placement = z.object({
   launcher: z.string(),
   handle: z.string(),
   startedAt: z.iso.datetime(),
+  /** What else its launcher must know to find it again: nobody else reads it. Clients see it: it holds nothing secret. */
+  data: z.record(z.string(), z.json()).optional(),
 })
 export type Placement = z.infer<typeof Placement>
 

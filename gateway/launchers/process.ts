@@ -15,7 +15,13 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { AGENT_ENV, INHERITED_ENV } from '../../protocol/run.ts'
 import type { Placement } from '../../protocol/task.ts'
-import type { Launcher, LaunchSpec, PlacementStatus } from './launcher.ts'
+import {
+  agentEnvironment,
+  type Launcher,
+  type LaunchOptions,
+  type LaunchSpec,
+  type PlacementStatus,
+} from './launcher.ts'
 
 /** Between TERM and KILL. The agent needs none of it when it was told to end through the tunnel. */
 const STOP_GRACE_MS = 10_000
@@ -46,7 +52,8 @@ export interface ProcessLauncherOptions {
 export function createProcessLauncher(options: ProcessLauncherOptions): Launcher {
   const folderOf = (taskId: TaskId) => join(options.directory, taskId)
 
-  async function launch(spec: LaunchSpec): Promise<Placement> {
+  async function launch(spec: LaunchSpec, { signal }: Pick<LaunchOptions, 'signal'>): Promise<Placement> {
+    signal.throwIfAborted()
     const known = await readRecord(folderOf(spec.taskId))
     if (known?.launchId === spec.launchId) {
       // Cut off between start and record, it runs all the same.
@@ -78,10 +85,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
         stdio: ['ignore', log.fd, log.fd],
         env: {
           ...pick(options.env, INHERITED_ENV),
-          [AGENT_ENV.gatewayUrl]: spec.gatewayUrl,
-          [AGENT_ENV.taskId]: spec.taskId,
-          [AGENT_ENV.launchId]: spec.launchId,
-          [AGENT_ENV.joinCode]: spec.joinCode,
+          ...agentEnvironment(spec),
           [AGENT_ENV.directory]: folder,
         },
       })
@@ -171,6 +175,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   return {
     name: 'process',
     isolation: 'none',
+    offers: {},
     launch,
     async inspect(placements) {
       const known = new Map((await records()).map((record) => [record.launchId, record]))

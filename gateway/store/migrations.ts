@@ -169,6 +169,10 @@ const STEPS: readonly string[] = [
     by TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  // What a launcher was asked: a launch that is cut off goes on as it began.
+  `
+  ALTER TABLE launches ADD COLUMN request BLOB;     -- sealed; null once there is a placement
+  `,
 ]
 
 export const SCHEMA_VERSION = STEPS.length

@@ -1,5 +1,6 @@
 /** The machine of a task: what can be asked of it, and what a launcher offers. */
 import { z } from 'zod'
+import { formatBytes } from './units.ts'
 
 /** Of a container, with or without registry, tag and digest. It never begins like an option. */
 export const ImageName = z
@@ -27,6 +28,17 @@ export const Machine = z.object({
   spot: z.boolean().optional(),
 })
 export type Machine = z.infer<typeof Machine>
+
+/** `2 CPUs, 4.0 GiB, spot, image example.org/build:7`; empty when nothing is said. */
+export const machineText = ({ cpu, memoryBytes, spot, image }: Machine): string =>
+  [
+    cpu === undefined ? '' : `${cpu} ${cpu === 1 ? 'CPU' : 'CPUs'}`,
+    memoryBytes === undefined ? '' : formatBytes(memoryBytes),
+    spot === undefined ? '' : spot ? 'spot' : 'on demand',
+    image === undefined ? '' : `image ${image}`,
+  ]
+    .filter((part) => part !== '')
+    .join(', ')
 
 /** What a launcher's machines have, and what may be asked for in its place. What is absent cannot be asked for at all. */
 export const Offers = z.object({

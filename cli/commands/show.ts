@@ -1,5 +1,6 @@
 /** `rclaude show TASK`: everything the gateway knows of a task. */
 import type { Command } from 'commander'
+import { machineText } from '../../protocol/machine.ts'
 import { REASONS } from '../../protocol/outcome.ts'
 import { routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
@@ -126,6 +127,7 @@ function placeFacts(task: Task, style: Style): Fact[] {
       : ['isolation', task.isolation]
   return [
     ['launcher', task.spec.launcher],
+    ['machine', task.spec.machine && machineText(task.spec.machine)],
     ['placement', placement === undefined ? undefined : `${placement.handle} since ${placement.startedAt}`],
     ['tunnel', tunnelText(tunnelOf(task))],
     ['agent version', task.state === 'running' ? oneLine(task.connection.version) : undefined],

@@ -6,6 +6,7 @@
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { EventBody } from '../../protocol/event.ts'
 import { type LaunchId, newLaunchId, type TaskId } from '../../protocol/ids.ts'
+import { type Machine, machineText } from '../../protocol/machine.ts'
 import type { Placement, Task } from '../../protocol/task.ts'
 import { formatSeconds } from '../../protocol/units.ts'
 import { hashSecret, newSecret } from '../auth/tokens.ts'
@@ -84,12 +85,15 @@ async function launch(context: TaskContext, task: Task, budgetUsd: number | unde
       turns: withBudget(now.turns, budgetUsd),
       events: [
         { type: 'state', state: 'launching' },
-        { type: 'step', step: 'launch', status: 'started', message: launcher.name },
+        { type: 'step', step: 'launch', status: 'started', message: launchText(launcher, spec.machine) },
       ],
     }
   })
   if (stored !== undefined) await ask(context, launcher, { spec, kept: undefined })
 }
+
+const launchText = ({ name }: Launcher, machine: Machine): string =>
+  [name, machineText(machine)].filter(Boolean).join(': ')
 
 /** What was configured when the task was let in may have changed while it waited. */
 function specOf(context: TaskContext, launcher: Launcher, task: Task): LaunchSpec | RclaudeError {

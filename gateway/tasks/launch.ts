@@ -183,6 +183,7 @@ function inTime(
     work.then((placement) => {
       resolve(placement)
       if (!signal.aborted) return
+      context.log.warn({ launchId: placement.launchId }, 'stopping what was launched too late')
       launcher
         .stop(placement, 'it came too late')
         .catch((error: unknown) => context.log.warn({ err: error }, 'cannot stop what came too late: it is swept'))

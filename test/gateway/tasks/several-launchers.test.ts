@@ -12,6 +12,7 @@ import type { TaskEvent } from '../../../protocol/event.ts'
 import { routes } from '../../../protocol/routes.ts'
 import type { Task } from '../../../protocol/task.ts'
 import { eventually } from '../../helpers/eventually.ts'
+import { launchOptions, launchSpec } from '../../helpers/launching.ts'
 import { listLauncher } from '../../helpers/list-launcher.ts'
 import { startStubGateway } from '../../helpers/stub-gateway.ts'
 
@@ -147,6 +148,15 @@ test('a launcher that does not answer keeps nobody from hearing the others', asy
   expect(gateway.log()).toContain('the launcher does not answer')
   expect((await gateway.getTask(first.id)).state).toBe('starting')
   isDeaf = false
+})
+
+test('a machine that no living task owns is stopped, whichever launcher has it', async () => {
+  const list = listLauncher()
+  const orphan = await list.launch(launchSpec(), launchOptions())
+  expect(await list.list()).toHaveLength(1)
+  const gateway = await startStubGateway({ intervals: { reconcile: '50ms' } }, { launchers: [list] })
+  await eventually('it is swept', async () => (await list.list()).length === 0)
+  expect(gateway.log()).toContain(orphan.launchId)
 })
 
 test('what a machine waits for is told, once for each thing', async () => {

@@ -180,7 +180,10 @@ function buildLaunchers({ config, dataDirectory, agentArgv, env, ...options }: G
       )
     const directory = join(dataDirectory, 'run')
     mkdirSync(directory, { recursive: true, mode: 0o700 })
-    launchers.set('process', createProcessLauncher({ directory, agentArgv, env }))
+    launchers.set(
+      'process',
+      createProcessLauncher({ directory, agentArgv, env, usdPerHour: config.launchers.process.usdPerHour }),
+    )
   }
   for (const launcher of options.launchers ?? []) launchers.set(launcher.name, launcher)
   for (const name of ['docker', 'ecs'] as const)

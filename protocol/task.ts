@@ -171,6 +171,8 @@ export const Placement = z.object({
   launcher: z.string(),
   handle: z.string(),
   startedAt: z.iso.datetime(),
+  /** What an hour of it costs, at the price at which it was had; absent when its launcher knows none. */
+  usdPerHour: z.number().nonnegative().optional(),
   /** What else its launcher must know to find it again: nobody else reads it. Clients see it: it holds nothing secret. */
   data: z.record(z.string(), z.json()).optional(),
 })
@@ -265,6 +267,10 @@ export type StopRequest = z.infer<typeof StopRequest>
 export const Pruned = z.object({ at: z.iso.datetime(), by: z.string() })
 export type Pruned = z.infer<typeof Pruned>
 
+/** Of all machines that a task had, the present one included; what its model costs is in `usage`. */
+export const MachineCost = z.object({ usd: z.number().nonnegative(), seconds: z.number().nonnegative() })
+export type MachineCost = z.infer<typeof MachineCost>
+
 const taskBase = {
   id: TaskId,
   owner: z.string(),
@@ -289,6 +295,8 @@ const taskBase = {
   /** What keeps the work apart from the machine it runs on; `none` for the process launcher. */
   isolation: z.enum(['none', 'container']).optional(),
   pruned: Pruned.optional(),
+  /** As it is at the moment of the answer; absent when no launcher gave a price. */
+  machineCost: MachineCost.optional(),
 } as const
 
 export const Task = z.intersection(z.object(taskBase), TaskState)
@@ -298,6 +306,6 @@ export type TaskBase = z.infer<z.ZodObject<typeof taskBase>>
 /** The state part of a task, without the rest of it. */
 export function stateOf(task: Task): TaskState {
   const { id, owner, spec, createdAt, turns, stopRequested, workspace, usage, lastSeq, ...rest } = task
-  const { retryOf, isolation, pruned, ...state } = rest
+  const { retryOf, isolation, pruned, machineCost, ...state } = rest
   return state
 }

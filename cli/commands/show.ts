@@ -9,7 +9,7 @@ import { act, type Invocation, newCommand } from '../command.ts'
 import { oneLine } from '../neutralise.ts'
 import type { Paint, Style } from '../output.ts'
 import { placeText } from '../queue.ts'
-import { changedText, checkText, paintOutcome, tokensText, verdictOf } from '../summary.ts'
+import { changedText, checkText, machineCostText, paintOutcome, tokensText, verdictOf } from '../summary.ts'
 import { findTask } from '../task-name.ts'
 import { durationText } from '../times.ts'
 import { tunnelOf, tunnelText } from '../tunnel-health.ts'
@@ -146,6 +146,7 @@ function resultFacts(task: Task): Fact[] {
     ['result', workspace.result],
     ['tokens', tokensText(task)],
     ['cost', task.usage.costUsd > 0 ? `$${task.usage.costUsd.toFixed(4)}` : undefined],
+    ['machine cost', machineCostText(task)],
     ['events', String(task.lastSeq)],
   ]
 }

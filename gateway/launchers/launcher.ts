@@ -63,7 +63,7 @@ export interface Launcher {
    */
   check?(machine: Machine): void
   /**
-   * Idempotent by `launchId`: called again, by a gateway that was killed in the middle of it, it gives the placement that
+   * The placement says its price (`usdPerHour`) where that is known. Idempotent by `launchId`: called again, by a gateway that was killed in the middle of it, it gives the placement that
    * is there, or goes on where it was.
    * @throws RclaudeError `unavailable` when no machine can be had now, nothing was started and trying again later may
    *   help (the task is queued again); anything else when it will not

@@ -47,10 +47,19 @@ export interface ProcessLauncherOptions {
   /** How the agent is started: node and its script. */
   agentArgv: readonly [string, ...string[]]
   env: NodeJS.ProcessEnv
+  /** What an hour of a placement counts as. */
+  usdPerHour?: number | undefined
 }
 
 export function createProcessLauncher(options: ProcessLauncherOptions): Launcher {
   const folderOf = (taskId: TaskId) => join(options.directory, taskId)
+  const toPlacement = (record: Record): Placement => ({
+    launchId: record.launchId,
+    launcher: 'process',
+    handle: String(record.pid ?? 0),
+    startedAt: record.startedAt,
+    ...(options.usdPerHour !== undefined && { usdPerHour: options.usdPerHour }),
+  })
 
   async function launch(spec: LaunchSpec, { signal }: Pick<LaunchOptions, 'signal'>): Promise<Placement> {
     signal.throwIfAborted()
@@ -186,13 +195,6 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     list,
   }
 }
-
-const toPlacement = (record: Record): Placement => ({
-  launchId: record.launchId,
-  launcher: 'process',
-  handle: String(record.pid ?? 0),
-  startedAt: record.startedAt,
-})
 
 async function readRecord(folder: string): Promise<Record | undefined> {
   try {

@@ -32,6 +32,8 @@ export interface TaskChange {
   /** The token that asked for the newest turn. */
   tokenId?: TokenId
   pruned?: Pruned
+  /** Of the machines that are gone. */
+  machineCost?: Task['machineCost']
   events?: EventBody[]
 }
 

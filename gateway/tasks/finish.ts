@@ -12,6 +12,7 @@ import type { AgentLink } from '../tunnels/links.ts'
 import { chargeForUnknown } from './charge.ts'
 import { deadlineOf, type FinishStep, isoNow, type TaskContext } from './context.ts'
 import { closeTurn } from './ending.ts'
+import { machineCost } from './machine-cost.ts'
 
 /** After a restart of the gateway the agent dials again; so long it is waited for. */
 const REDIAL_GRACE_MS = 15_000
@@ -195,10 +196,12 @@ function end(context: TaskContext, taskId: Task['id'], isCollected: boolean): vo
   context.store.changeTask(taskId, (task) => {
     if (task.state !== 'finishing') return undefined
     const { outcome, reason, message } = task
+    const spent = machineCost(task)
     const incomplete = !isCollected || task.turns.at(-1)?.result?.incomplete === true
     return {
       state: { state: 'ended', outcome, reason, message, endedAt: isoNow(), incomplete },
       turns: closeTurn(task, undefined),
+      ...(spent && { machineCost: spent }),
       events: [{ type: 'state', state: 'ended', outcome, reason, message }],
     }
   })

@@ -1,9 +1,12 @@
 /** The machine that a task asks for, held against what its launcher offers before the task is let in. */
 import { expect, test } from 'vitest'
 import { machineFor } from '../../../gateway/tasks/machine.ts'
+import { machineCost } from '../../../gateway/tasks/machine-cost.ts'
 import { RclaudeError } from '../../../protocol/errors.ts'
+import { newLaunchId } from '../../../protocol/ids.ts'
 import type { Machine, Offers } from '../../../protocol/machine.ts'
 import { routes } from '../../../protocol/routes.ts'
+import type { Task } from '../../../protocol/task.ts'
 import { eventually } from '../../helpers/eventually.ts'
 import { listLauncher } from '../../helpers/list-launcher.ts'
 import { startStubGateway } from '../../helpers/stub-gateway.ts'
@@ -101,4 +104,35 @@ test('the launcher is asked for this machine, and what it says on the way is in 
     'pulling the image, 40 %',
     'no Spot capacity, at its full price instead',
   ])
+})
+
+test('the machine is counted from its launch until it is gone, beside the model, and stays with the ended task', async () => {
+  const gateway = await startStubGateway({ launchers: { process: { usdPerHour: 360 } } })
+  const { taskId } = await gateway.launch()
+  const first = await gateway.getTask(taskId)
+  const second = await eventually('it grows', async () => {
+    const task = await gateway.getTask(taskId)
+    return (task.machineCost?.usd ?? 0) > (first.machineCost?.usd ?? 0) ? task : undefined
+  })
+  const { usd = 0, seconds = 0 } = second.machineCost ?? {}
+  expect(usd).toBeCloseTo(seconds / 10, 6)
+  await gateway.api.call(routes.stopTask, { params: { taskId }, body: {} })
+  const ended = await eventually('it has ended', async () => {
+    const task = await gateway.getTask(taskId)
+    return task.state === 'ended' ? task : undefined
+  })
+  expect(ended.machineCost?.usd).toBeGreaterThanOrEqual(usd)
+  expect(ended.usage.costUsd).toBe(0)
+  expect((await gateway.getTask(taskId)).machineCost).toEqual(ended.machineCost)
+})
+
+test('several machines of a task are summed, and one without a price adds nothing', () => {
+  const startedAt = '2026-01-01T00:00:00.000Z'
+  const placement = { launchId: newLaunchId(), launcher: 'x', handle: '1', startedAt, usdPerHour: 2 }
+  const running = { state: 'running', placement, machineCost: { usd: 1, seconds: 100 } } as unknown as Task
+  const at = Date.parse(startedAt) + 1_800_000
+  expect(machineCost(running, at)).toEqual({ usd: 2, seconds: 1_900 })
+  const { usdPerHour: _, ...unpriced } = placement
+  expect(machineCost({ ...running, placement: unpriced } as Task, at)).toEqual({ usd: 1, seconds: 100 })
+  expect(machineCost({ state: 'queued' } as Task, at)).toBeUndefined()
 })

@@ -1,6 +1,6 @@
 /** What all commands share: the options that each one takes, how one is declared, and what its action is handed. */
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { parseSeconds } from '../protocol/units.ts'
+import { parseBytes, parseSeconds } from '../protocol/units.ts'
 import { type ConnectOptions, connect, type Gateway, type Globals } from './api.ts'
 import { createOutput, type Output } from './output.ts'
 import type { World } from './world.ts'
@@ -74,6 +74,19 @@ export function amount(text: string): number {
   const value = Number(text.replace(/^\$/, ''))
   if (!Number.isFinite(value) || value <= 0)
     throw new InvalidArgumentError('Expected an amount in US dollars like 2.50.')
+  return value
+}
+
+/** In bytes. */
+export function size(text: string): number {
+  const bytes = parseBytes(text)
+  if (bytes === undefined || bytes <= 0) throw new InvalidArgumentError('Expected a size like 512MiB or 4GiB.')
+  return bytes
+}
+
+export function cpus(text: string): number {
+  const value = Number(text)
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('Expected a number of CPUs like 2 or 0.5.')
   return value
 }
 

@@ -9,8 +9,9 @@ import { readFile, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { invalid, RclaudeError } from '../protocol/errors.ts'
+import { Cpus, ImageName, MemoryBytes } from '../protocol/machine.ts'
 import { AGENTS, type AgentName, EnvName } from '../protocol/task.ts'
-import { Duration, formatBytes } from '../protocol/units.ts'
+import { Duration, formatBytes, Size } from '../protocol/units.ts'
 import type { RunOptions } from './task-request.ts'
 
 export const PROJECT_FILE = '.rclaude.yaml'
@@ -42,9 +43,9 @@ export const ProjectFile = z.strictObject({
   setup: text.optional(),
   /** Shell command that says whether the result is good. */
   check: text.optional(),
-  image: text.optional(),
-  cpu: z.number().positive().optional(),
-  memory: z.union([text, z.number().positive()]).optional(),
+  image: ImageName.optional(),
+  cpu: Cpus.optional(),
+  memory: Size.pipe(MemoryBytes).optional(),
   /** Patterns as in .gitignore: ignored files that go along, and others that do not. */
   include: list.optional(),
   exclude: list.optional(),
@@ -131,7 +132,3 @@ function requireSecrets(options: RunOptions, file: string, names: readonly strin
       `${file} needs ${missing.join(', ')}: pass ${missing.map((name) => `--secret ${name}`).join(' ')}, or leave the file aside with --no-project-file`,
     )
 }
-
-/** What only a machine of its own can give, and the process launcher cannot. */
-export const wantsMachine = ({ settings }: Project): string[] =>
-  (['image', 'cpu', 'memory'] as const).filter((key) => settings[key] !== undefined)

@@ -61,6 +61,7 @@ function facts(task: Task, result: RunResult | undefined, style: Style): string[
     ['changed', result === undefined || task.spec.workspace.kind === 'none' ? undefined : changedText(result, style)],
     ['tokens', tokensText(task)],
     ['cost', task.usage.costUsd > 0 ? `$${task.usage.costUsd.toFixed(4)}` : undefined],
+    ['machine', machineCostText(task)],
     ['time', result === undefined ? undefined : formatSeconds(result.durationMs / 1000)],
     ['task', task.id],
     ['kept', task.state === 'running' ? `until ${task.keptUntil}` : undefined],
@@ -92,6 +93,10 @@ export function changedText(result: RunResult, style: Style): string {
   ]
   return `${count(result.filesChanged, 'file')}${lines.join('')}`
 }
+
+/** `$0.0123 for 14m 20s`; undefined when nobody knows a price. */
+export const machineCostText = ({ machineCost }: Task): string | undefined =>
+  machineCost && `$${machineCost.usd.toFixed(4)} for ${formatSeconds(machineCost.seconds)}`
 
 export function tokensText(task: Task): string | undefined {
   const { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens } = task.usage

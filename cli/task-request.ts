@@ -2,10 +2,11 @@
 import { readFile } from 'node:fs/promises'
 import { RclaudeError } from '../protocol/errors.ts'
 import { AGENTS, type AgentName, type CreateTaskInput, type OnDisconnect, PERMISSION_MODES } from '../protocol/task.ts'
+import type { MachineOptions } from './machine.ts'
 import type { RepoOptions } from './repo-credential.ts'
 import { parseEnv, parseLabels } from './variables.ts'
 
-export interface RunOptions extends RepoOptions {
+export interface RunOptions extends RepoOptions, MachineOptions {
   file?: string
   agent?: AgentName
   model?: string

@@ -129,7 +129,8 @@ export class Transcript {
     const began = this.running.get(key)
     const message = event.message === undefined ? '' : ` ${style.dim(oneLine(event.message, MAX_TITLE))}`
     if (event.status === 'started') {
-      this.running.set(key, { label: `${event.step}${message}`, sinceMs: atMs })
+      // It may say more than once how far it is.
+      this.running.set(key, { label: `${event.step}${message}`, sinceMs: began?.sinceMs ?? atMs })
       return []
     }
     this.running.delete(key)

@@ -180,11 +180,23 @@ function buildLaunchers({ config, dataDirectory, agentArgv, env, ...options }: G
       )
     const directory = join(dataDirectory, 'run')
     mkdirSync(directory, { recursive: true, mode: 0o700 })
-    launchers.set('process', createProcessLauncher({ directory, agentArgv, env }))
+    launchers.set(
+      'process',
+      createProcessLauncher({ directory, agentArgv, env, usdPerHour: config.launchers.process.usdPerHour }),
+    )
   }
   for (const launcher of options.launchers ?? []) launchers.set(launcher.name, launcher)
+  for (const name of ['docker', 'ecs'] as const)
+    if (config.launchers[name] !== undefined && !launchers.has(name))
+      throw new RclaudeError(
+        'invalid',
+        `launchers.${name} is configured, and this gateway has no launcher of that name`,
+      )
   if (!launchers.has(config.launchers.default))
-    throw new RclaudeError('invalid', `launchers.default is "${config.launchers.default}", which is not enabled`)
+    throw new RclaudeError(
+      'invalid',
+      `launchers.default is "${config.launchers.default}", which is not configured; there is: ${[...launchers.keys()].join(', ') || 'none'}`,
+    )
   return launchers
 }
 

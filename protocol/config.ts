@@ -4,6 +4,7 @@
  * (`limits.maxTasks` is RCLAUDE_LIMITS__MAX_TASKS).
  */
 import { z } from 'zod'
+import { LaunchersSection } from './launcher-config.ts'
 import { MAX_BUDGET_USD, MAX_DAY_USD } from './limits.ts'
 import { ModelProfileName, modelSettings } from './model.ts'
 import { UserName } from './routes/access.ts'
@@ -39,12 +40,7 @@ export const GatewayConfig = z.strictObject({
   agentUrl: z.url({ protocol: /^https?$/ }).optional(),
   dataDirectory: z.string().min(1).optional(),
   log: defaults({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info') }),
-  launchers: defaults({
-    default: z.string().default('process'),
-    process: defaults({
-      enabled: z.boolean().default(true),
-    }),
-  }),
+  launchers: LaunchersSection,
   agents: defaults({
     claude: defaults({
       /** Names of variables in the gateway's own environment that are given to every Claude Code task. */

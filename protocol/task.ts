@@ -4,6 +4,7 @@ import { RepoSource, RepoToken, tokenFault } from './clone.ts'
 import { RunResult, Usage } from './event.ts'
 import { LaunchId, TaskId } from './ids.ts'
 import { MAX_BUDGET_USD, WaitLimit } from './limits.ts'
+import { Machine } from './machine.ts'
 import { ModelProfileName } from './model.ts'
 import { Outcome, Reason } from './outcome.ts'
 import { ForwardHost } from './port.ts'
@@ -101,6 +102,7 @@ const specFields = {
     .max(7 * 86_400)
     .default(0),
   launcher: z.string().max(50).optional(),
+  machine: Machine.optional(),
   /** Hosts that those who may forward the task's ports reach through it, besides its own loopback. */
   forwardHosts: z.array(ForwardHost).max(50).optional(),
   onDisconnect: OnDisconnect.optional(),
@@ -169,6 +171,10 @@ export const Placement = z.object({
   launcher: z.string(),
   handle: z.string(),
   startedAt: z.iso.datetime(),
+  /** What an hour of it costs, at the price at which it was had; absent when its launcher knows none. */
+  usdPerHour: z.number().nonnegative().optional(),
+  /** What else its launcher must know to find it again: nobody else reads it. Clients see it: it holds nothing secret. */
+  data: z.record(z.string(), z.json()).optional(),
 })
 export type Placement = z.infer<typeof Placement>
 
@@ -261,6 +267,10 @@ export type StopRequest = z.infer<typeof StopRequest>
 export const Pruned = z.object({ at: z.iso.datetime(), by: z.string() })
 export type Pruned = z.infer<typeof Pruned>
 
+/** Of all machines that a task had, the present one included; what its model costs is in `usage`. */
+export const MachineCost = z.object({ usd: z.number().nonnegative(), seconds: z.number().nonnegative() })
+export type MachineCost = z.infer<typeof MachineCost>
+
 const taskBase = {
   id: TaskId,
   owner: z.string(),
@@ -285,6 +295,8 @@ const taskBase = {
   /** What keeps the work apart from the machine it runs on; `none` for the process launcher. */
   isolation: z.enum(['none', 'container']).optional(),
   pruned: Pruned.optional(),
+  /** As it is at the moment of the answer; absent when no launcher gave a price. */
+  machineCost: MachineCost.optional(),
 } as const
 
 export const Task = z.intersection(z.object(taskBase), TaskState)
@@ -294,6 +306,6 @@ export type TaskBase = z.infer<z.ZodObject<typeof taskBase>>
 /** The state part of a task, without the rest of it. */
 export function stateOf(task: Task): TaskState {
   const { id, owner, spec, createdAt, turns, stopRequested, workspace, usage, lastSeq, ...rest } = task
-  const { retryOf, isolation, pruned, ...state } = rest
+  const { retryOf, isolation, pruned, machineCost, ...state } = rest
   return state
 }

@@ -27,7 +27,7 @@ export function define(world: World): Command {
   return newCommand('ps', 'list tasks', [
     'rclaude ps                  those that have not ended',
     'rclaude ps -a --limit 20    the newest 20, ended ones too',
-    'rclaude ps -o wide          with owner, launcher and how the tunnel is doing',
+    'rclaude ps -o wide          with owner, launcher, costs, and how the tunnel is doing',
     'rclaude ps --shared         those that others have shared with you',
     'rclaude stop $(rclaude ps -q --label nightly)',
   ])
@@ -81,6 +81,8 @@ async function ps(invocation: Invocation, options: PsOptions): Promise<undefined
     columns,
     tasks.map((task) => columns.map(({ cell }) => cell(task, now))),
   )
+  const sum = costText(tasks)
+  if (sum !== undefined) out.note(sum)
   if (cursor !== undefined) out.note(`there are more; --limit ${limit * 2} shows them`)
 }
 
@@ -109,12 +111,24 @@ const OWNER: Column = { title: 'OWNER', cell: (task) => task.owner }
 const WIDE: readonly Column[] = [
   OWNER,
   { title: 'LAUNCHER', cell: (task) => ('placement' in task ? (task.placement?.launcher ?? '') : '') },
+  { title: 'COST', cell: ({ usage }) => (usage.costUsd > 0 ? usd(usage.costUsd) : '') },
+  { title: 'MACHINE', cell: ({ machineCost }) => mapped(machineCost, (cost) => usd(cost.usd)) },
   { title: 'RTT', cell: (task) => rttText(tunnelOf(task)) },
   { title: 'IN FLIGHT', cell: (task) => mapped(tunnelOf(task), ({ bytesInFlight }) => formatBytes(bytesInFlight)) },
   { title: 'STREAMS', cell: (task) => mapped(tunnelOf(task), ({ streams }) => String(streams)) },
   { title: 'RESUMES', cell: (task) => mapped(tunnelOf(task), ({ resumes }) => String(resumes)) },
   { title: 'RESETS', cell: (task) => mapped(tunnelOf(task), ({ resets }) => String(resets)) },
 ]
+
+const usd = (amount: number): string => `$${amount.toFixed(2)}`
+
+/** Of the tasks that are listed. */
+function costText(tasks: readonly Task[]): string | undefined {
+  const models = tasks.reduce((sum, { usage }) => sum + usage.costUsd, 0)
+  const machines = tasks.reduce((sum, { machineCost }) => sum + (machineCost?.usd ?? 0), 0)
+  if (models === 0 && machines === 0) return undefined
+  return `cost of these tasks: ${usd(models)} for models, ${usd(machines)} for machines`
+}
 
 /** Last, as the longest. */
 const TITLE: Column = { title: 'TITLE', cell: (task) => task.turns.at(-1)?.prompt.slice(0, 500) ?? '' }

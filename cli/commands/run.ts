@@ -8,12 +8,13 @@ import { type Command, Option } from 'commander'
 import { DEFAULT_REPO_USER } from '../../protocol/clone.ts'
 import { routes } from '../../protocol/routes.ts'
 import type { CreateTaskInput, Task } from '../../protocol/task.ts'
-import { act, amount, collect, duration, type Invocation, newCommand, wholeNumber } from '../command.ts'
+import { act, amount, collect, cpus, duration, type Invocation, newCommand, size, wholeNumber } from '../command.ts'
 import { isUnsandboxed, requireConsent } from '../consent.ts'
 import { requireModelAccess } from '../credentials.ts'
 import { dryRun } from '../dry-run.ts'
 import { holdLease, type Lease, parseOnDisconnect } from '../lease.ts'
-import { wantsMachine, withProject } from '../project-file.ts'
+import { machineOf, offersOf } from '../machine.ts'
+import { withProject } from '../project-file.ts'
 import { readAll } from '../prompt.ts'
 import { repoCredential, repoRequest } from '../repo-credential.ts'
 import { taskLine } from '../run-output.ts'
@@ -35,6 +36,7 @@ export function define(world: World): Command {
     'rclaude run --exclude data/ --exclude "*.mp4" --dry-run',
     'rclaude run -- npm test',
     'rclaude run --json --on-disconnect stop:30s "fix it"   for CI; see docs/ci.md',
+    'rclaude run --launcher ecs --cpu 2 --memory 8GiB --image registry.example.org/team/build:7 "fix the build"',
     'rclaude run --repo https://github.com/me/private.git --repo-token GITHUB_TOKEN "fix the build"',
   ])
     .argument('[prompt]', 'what to do; - reads it from standard input')
@@ -61,7 +63,12 @@ export function define(world: World): Command {
     .option('--repo-token <name>', 'token for a private --repo, given as --secret is; only the clone gets it')
     .option('--repo-user <user>', `whose token it is (default: ${DEFAULT_REPO_USER})`)
     .option('--repo-credentials', 'take what your own git has for --repo')
-    .option('--launcher <name>', 'where it runs')
+    .option('--launcher <name>', 'where it runs: process, docker or ecs, as the gateway has them')
+    .option('--image <image>', 'container image to run in, in place of the one for the coding agent')
+    .option('--cpu <n>', 'CPUs of its machine', cpus)
+    .option('--memory <size>', 'memory of its machine', size)
+    .option('--spot', 'on a cheaper machine, which may be taken away in the middle of the work')
+    .option('--no-spot', 'on one that is not')
     .option('--forward-host <host>', 'let rclaude forward reach this host through the task', collect)
     .option('--depth <n>', 'commits of history to send, or to clone', wholeNumber)
     .option('--exclude <pattern>', 'leave these files out (as in .gitignore)', collect)
@@ -103,14 +110,16 @@ async function run(invocation: Invocation, prompt: string | undefined, given: Ru
     stream: options.detach === true ? world.stderr : world.stdout,
   })
   if (project !== undefined) await view.note(`using ${project.file}`)
-  for (const key of project !== undefined && isUnsandboxed(info, options.launcher) ? wantsMachine(project) : [])
-    await view.warn(`${key} of ${project?.file} is left aside: this gateway's launcher has no machines of its own`)
+  const { machine, leftAside } = machineOf(options, project, offersOf(info, options.launcher))
+  for (const key of leftAside)
+    await view.warn(`${key} of ${project?.file} is left aside: the gateway's launcher does not offer it`)
   const author = await gitAuthor(resolve(world.cwd, options.directory ?? '.')).catch(() => undefined)
   const finish = (workspace: CreateTaskInput['workspace']): CreateTaskInput => {
     const request = taskRequest(work, options, workspace, world.env)
     return {
       ...request,
       ...(author && { author }),
+      ...(machine && { machine }),
       ...(options.repo !== undefined && repoRequest(options, credential)),
       env: { ...model.env, ...request.env },
       secrets: { ...model.secrets, ...secrets },

@@ -1,5 +1,6 @@
 /** `rclaude show TASK`: everything the gateway knows of a task. */
 import type { Command } from 'commander'
+import { machineText } from '../../protocol/machine.ts'
 import { REASONS } from '../../protocol/outcome.ts'
 import { routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
@@ -8,7 +9,7 @@ import { act, type Invocation, newCommand } from '../command.ts'
 import { oneLine } from '../neutralise.ts'
 import type { Paint, Style } from '../output.ts'
 import { placeText } from '../queue.ts'
-import { changedText, checkText, paintOutcome, tokensText, verdictOf } from '../summary.ts'
+import { changedText, checkText, machineCostText, paintOutcome, tokensText, verdictOf } from '../summary.ts'
 import { findTask } from '../task-name.ts'
 import { durationText } from '../times.ts'
 import { tunnelOf, tunnelText } from '../tunnel-health.ts'
@@ -126,6 +127,7 @@ function placeFacts(task: Task, style: Style): Fact[] {
       : ['isolation', task.isolation]
   return [
     ['launcher', task.spec.launcher],
+    ['machine', task.spec.machine && machineText(task.spec.machine)],
     ['placement', placement === undefined ? undefined : `${placement.handle} since ${placement.startedAt}`],
     ['tunnel', tunnelText(tunnelOf(task))],
     ['agent version', task.state === 'running' ? oneLine(task.connection.version) : undefined],
@@ -144,6 +146,7 @@ function resultFacts(task: Task): Fact[] {
     ['result', workspace.result],
     ['tokens', tokensText(task)],
     ['cost', task.usage.costUsd > 0 ? `$${task.usage.costUsd.toFixed(4)}` : undefined],
+    ['machine cost', machineCostText(task)],
     ['events', String(task.lastSeq)],
   ]
 }

@@ -18,9 +18,12 @@ export const Hidden = z.object({ secrets: Secrets, repoToken: RepoToken.optional
 export type Hidden = z.infer<typeof Hidden>
 
 export interface Vault {
-  /** @param place what they belong to: sealed for one, they cannot be opened for another */
-  seal(place: string, hidden: Hidden): Buffer
-  open(place: string, sealed: Buffer): Hidden
+  /**
+   * @param place what it belongs to: sealed for one, it cannot be opened for another
+   * @param value as JSON
+   */
+  seal(place: string, value: unknown): Buffer
+  open(place: string, sealed: Buffer): unknown
   /** Tells equal texts from others; without the key nobody can try what a text was. */
   fingerprint(text: string): string
 }
@@ -28,10 +31,10 @@ export interface Vault {
 export function openVault(keyFile: string): Vault {
   const key = readOrMakeKey(keyFile)
   return {
-    seal(place, hidden) {
+    seal(place, value) {
       const nonce = randomBytes(NONCE_BYTES)
       const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(place))
-      const sealed = Buffer.concat([cipher.update(JSON.stringify(hidden), 'utf8'), cipher.final()])
+      const sealed = Buffer.concat([cipher.update(JSON.stringify(value), 'utf8'), cipher.final()])
       return Buffer.concat([nonce, cipher.getAuthTag(), sealed])
     },
     open(place, sealed) {
@@ -39,7 +42,7 @@ export function openVault(keyFile: string): Vault {
       const tag = sealed.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES)
       const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(place)).setAuthTag(tag)
       const text = Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()])
-      return Hidden.parse(JSON.parse(text.toString('utf8')))
+      return JSON.parse(text.toString('utf8'))
     },
     fingerprint: (text) => createHmac('sha256', key).update(`fingerprint\n${text}`).digest('hex'),
   }

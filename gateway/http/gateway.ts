@@ -30,7 +30,7 @@ export const gatewayHandlers: Pick<
       version: deps.version,
       protocol: { oldest: PROTOCOL_OLDEST, newest: PROTOCOL_VERSION },
       capabilities: [...GATEWAY_CAPABILITIES],
-      launchers: [...deps.launchers.values()].map(({ name, isolation }) => ({ name, isolation })),
+      launchers: [...deps.launchers.values()].map(({ name, isolation, offers }) => ({ name, isolation, offers })),
       defaultLauncher: deps.config.launchers.default,
       modelCredentials: AGENTS.filter((agent) => agent === 'claude' && hasModelAccess(deps, user)),
       limits: numbersOf(deps.config.limits),

@@ -1,7 +1,12 @@
-/** What every launcher can do. A launcher knows machines, not tasks: no state, no store, no tunnel. */
+/**
+ * What every launcher can do. A launcher knows machines, not tasks: no state, no store, no tunnel.
+ * `test/conformance/launcher.ts` holds any launcher against what is promised here.
+ */
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
+import type { Machine, Offers } from '../../protocol/machine.ts'
 import type { Reason } from '../../protocol/outcome.ts'
-import type { Placement } from '../../protocol/task.ts'
+import { AGENT_ENV } from '../../protocol/run.ts'
+import type { AgentName, Placement } from '../../protocol/task.ts'
 
 export interface LaunchSpec {
   launchId: LaunchId
@@ -10,27 +15,72 @@ export interface LaunchSpec {
   gatewayUrl: string
   /** One time, for this launch only. All else travels down the tunnel. */
   joinCode: string
+  agent: AgentName
+  /** Within what the launcher offers: all of that is named, nothing else is. */
+  machine: Machine
+}
+
+export interface LaunchOptions {
+  /** Fires at the launcher's deadline. What was started all the same is in `list`, until it is stopped. */
+  signal: AbortSignal
+  /** What is under way, for who waits: `pulling the image, 40 %`. Each is stored, so at most about one a second. */
+  progress(text: string): void
+  /** What is other than was asked for, and stays in the task's log: `no Spot capacity, Fargate at its full price instead`. */
+  warn(text: string): void
+  /**
+   * Keeps a note, encrypted and on the disk when this returns, for the case that this call is cut off: the request
+   * exactly as it is sent next, with the token that makes its repetition harmless. The last note counts.
+   */
+  keep(note: unknown): void
+  /** The note of the call that was cut off; undefined when this is the first call, or nothing was kept. */
+  kept: unknown
 }
 
 export type PlacementStatus =
-  | { status: 'pending' | 'running' }
+  /** It waits for a machine, or for its image; `detail` says for what, for people. */
+  | { status: 'pending'; detail?: string }
+  /** `since` is when it began to, where that is known. */
+  | { status: 'running'; since?: string }
   /** It has ended; `detail` is what the launcher knows of why, for people. */
-  | { status: 'stopped' | 'gone'; detail?: string; reason?: Extract<Reason, 'placement_gone' | 'infrastructure'> }
+  | {
+      status: 'stopped' | 'gone'
+      detail?: string
+      /** Of the agent, where that is known. */
+      exitCode?: number
+      reason?: Extract<Reason, 'placement_gone' | 'infrastructure'>
+    }
 
 export interface Launcher {
   readonly name: string
   /** What keeps the work apart from the machine. */
   readonly isolation: 'none' | 'container'
+  readonly offers: Offers
+  /** In seconds: until the machine runs, and from then on until the agent has dialled. Without: the gateway's `deadlines`. */
+  readonly deadlines?: { launch: number; dial: number }
   /**
-   * Idempotent by `launchId`.
+   * Finer rules than those of `offers`, asked before a task is let in.
+   * @throws RclaudeError `invalid` with what can be had instead
+   */
+  check?(machine: Machine): void
+  /**
+   * The placement says its price (`usdPerHour`) where that is known. Idempotent by `launchId`: called again, by a gateway that was killed in the middle of it, it gives the placement that
+   * is there, or goes on where it was.
    * @throws RclaudeError `unavailable` when no machine can be had now, nothing was started and trying again later may
    *   help (the task is queued again); anything else when it will not
    */
-  launch(spec: LaunchSpec, options: { signal: AbortSignal }): Promise<Placement>
-  /** In one batch; every placement asked for is in the answer. */
+  launch(spec: LaunchSpec, options: LaunchOptions): Promise<Placement>
+  /** In one batch; every placement asked for is in the answer, and one that nobody knows is `gone`. */
   inspect(placements: Placement[]): Promise<Map<LaunchId, PlacementStatus>>
-  /** Idempotent; resolves when it is gone, with nothing of it left behind. */
+  /** Idempotent; resolves when it is gone, with nothing of it left behind. Another gateway's are never touched. */
   stop(placement: Placement, reason: string): Promise<void>
-  /** Everything that this gateway ever launched and of which anything is left: a process, or files to clean up. */
+  /** Everything that this gateway ever launched and of which anything is left: a machine, or files to clean up. */
   list(): Promise<Array<Placement & { taskId: TaskId }>>
 }
+
+/** What an agent must find in its environment; where its folder is (`AGENT_ENV.directory`), each launcher says itself. */
+export const agentEnvironment = (spec: LaunchSpec): Record<string, string> => ({
+  [AGENT_ENV.gatewayUrl]: spec.gatewayUrl,
+  [AGENT_ENV.taskId]: spec.taskId,
+  [AGENT_ENV.launchId]: spec.launchId,
+  [AGENT_ENV.joinCode]: spec.joinCode,
+})

@@ -15,7 +15,13 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { AGENT_ENV, INHERITED_ENV } from '../../protocol/run.ts'
 import type { Placement } from '../../protocol/task.ts'
-import type { Launcher, LaunchSpec, PlacementStatus } from './launcher.ts'
+import {
+  agentEnvironment,
+  type Launcher,
+  type LaunchOptions,
+  type LaunchSpec,
+  type PlacementStatus,
+} from './launcher.ts'
 
 /** Between TERM and KILL. The agent needs none of it when it was told to end through the tunnel. */
 const STOP_GRACE_MS = 10_000
@@ -41,12 +47,22 @@ export interface ProcessLauncherOptions {
   /** How the agent is started: node and its script. */
   agentArgv: readonly [string, ...string[]]
   env: NodeJS.ProcessEnv
+  /** What an hour of a placement counts as. */
+  usdPerHour?: number | undefined
 }
 
 export function createProcessLauncher(options: ProcessLauncherOptions): Launcher {
   const folderOf = (taskId: TaskId) => join(options.directory, taskId)
+  const toPlacement = (record: Record): Placement => ({
+    launchId: record.launchId,
+    launcher: 'process',
+    handle: String(record.pid ?? 0),
+    startedAt: record.startedAt,
+    ...(options.usdPerHour !== undefined && { usdPerHour: options.usdPerHour }),
+  })
 
-  async function launch(spec: LaunchSpec): Promise<Placement> {
+  async function launch(spec: LaunchSpec, { signal }: Pick<LaunchOptions, 'signal'>): Promise<Placement> {
+    signal.throwIfAborted()
     const known = await readRecord(folderOf(spec.taskId))
     if (known?.launchId === spec.launchId) {
       // Cut off between start and record, it runs all the same.
@@ -78,10 +94,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
         stdio: ['ignore', log.fd, log.fd],
         env: {
           ...pick(options.env, INHERITED_ENV),
-          [AGENT_ENV.gatewayUrl]: spec.gatewayUrl,
-          [AGENT_ENV.taskId]: spec.taskId,
-          [AGENT_ENV.launchId]: spec.launchId,
-          [AGENT_ENV.joinCode]: spec.joinCode,
+          ...agentEnvironment(spec),
           [AGENT_ENV.directory]: folder,
         },
       })
@@ -171,6 +184,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
   return {
     name: 'process',
     isolation: 'none',
+    offers: {},
     launch,
     async inspect(placements) {
       const known = new Map((await records()).map((record) => [record.launchId, record]))
@@ -181,13 +195,6 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     list,
   }
 }
-
-const toPlacement = (record: Record): Placement => ({
-  launchId: record.launchId,
-  launcher: 'process',
-  handle: String(record.pid ?? 0),
-  startedAt: record.startedAt,
-})
 
 async function readRecord(folder: string): Promise<Record | undefined> {
   try {

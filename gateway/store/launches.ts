@@ -12,13 +12,14 @@ interface LaunchRow {
   join_hash: string
   credential_hash: string | null
   placement: string | null
+  request: Buffer | null
   created_at: string
   closed_at: string | null
 }
 
 type LaunchPart = Pick<
   Store,
-  'insertLaunch' | 'getLaunch' | 'setPlacement' | 'bindCredential' | 'closeLaunch' | 'openPlacements'
+  'insertLaunch' | 'getLaunch' | 'setRequest' | 'setPlacement' | 'bindCredential' | 'closeLaunch' | 'openPlacements'
 >
 
 export function launchTables(database: Database): LaunchPart {
@@ -32,20 +33,31 @@ export function launchTables(database: Database): LaunchPart {
   return {
     insertLaunch: (launch) =>
       void database
-        .prepare('INSERT INTO launches (launch_id, task_id, launcher, join_hash, created_at) VALUES (?, ?, ?, ?, ?)')
-        .run(launch.launchId, launch.taskId, launch.launcher, launch.joinHash, launch.createdAt),
+        .prepare(
+          'INSERT INTO launches (launch_id, task_id, launcher, join_hash, request, created_at) VALUES (?, ?, ?, ?, ?, ?)',
+        )
+        .run(
+          launch.launchId,
+          launch.taskId,
+          launch.launcher,
+          launch.joinHash,
+          launch.request ?? null,
+          launch.createdAt,
+        ),
     getLaunch(launchId) {
       const row = select.get(launchId)
       return row && toLaunch(row)
     },
+    setRequest: (launchId, request) =>
+      void database.prepare('UPDATE launches SET request = ? WHERE launch_id = ?').run(request, launchId),
     setPlacement: (launchId, placement) =>
       void database
-        .prepare('UPDATE launches SET placement = ? WHERE launch_id = ?')
+        .prepare('UPDATE launches SET placement = ?, request = NULL WHERE launch_id = ?')
         .run(JSON.stringify(placement), launchId),
     bindCredential: (launchId, hash) => bind.run({ launchId, hash }).changes === 1,
     closeLaunch: (launchId) =>
       void database
-        .prepare('UPDATE launches SET closed_at = ? WHERE launch_id = ? AND closed_at IS NULL')
+        .prepare('UPDATE launches SET closed_at = ?, request = NULL WHERE launch_id = ? AND closed_at IS NULL')
         .run(new Date().toISOString(), launchId),
     openPlacements: () => open.all().map((placement) => JSON.parse(placement) as Placement),
   }
@@ -58,6 +70,7 @@ const toLaunch = (row: LaunchRow): Launch => ({
   joinHash: row.join_hash,
   credentialHash: row.credential_hash ?? undefined,
   placement: row.placement === null ? undefined : (JSON.parse(row.placement) as Placement),
+  request: row.request ?? undefined,
   createdAt: row.created_at,
   closedAt: row.closed_at ?? undefined,
 })

@@ -170,6 +170,11 @@ const STEPS: readonly string[] = [
     by TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  // What a launcher was asked: a launch that is cut off goes on as it began. And what machines cost.
+  `
+  ALTER TABLE launches ADD COLUMN request BLOB;     -- sealed; null once there is a placement
+  ALTER TABLE tasks ADD COLUMN machine_cost TEXT;   -- JSON; of the machines that are gone
+  `,
 ]
 
 export const SCHEMA_VERSION = STEPS.length

@@ -32,6 +32,8 @@ export interface TaskChange {
   /** The token that asked for the newest turn. */
   tokenId?: TokenId
   pruned?: Pruned
+  /** Of the machines that are gone. */
+  machineCost?: Task['machineCost']
   events?: EventBody[]
 }
 
@@ -54,6 +56,8 @@ export interface Launch {
   /** Set when the join code has been exchanged. */
   credentialHash?: string | undefined
   placement?: Placement | undefined
+  /** What the launcher was asked, sealed; only until there is a placement, for a launch that is cut off. */
+  request?: Buffer | undefined
   createdAt: string
   /** Set when the placement is confirmed gone; its credential is worth nothing from then on. */
   closedAt?: string | undefined
@@ -214,6 +218,7 @@ export interface Store {
 
   insertLaunch(launch: Launch): void
   getLaunch(launchId: LaunchId): Launch | undefined
+  setRequest(launchId: LaunchId, request: Buffer): void
   setPlacement(launchId: LaunchId, placement: Placement): void
   /**
    * Exchanges the join code for the credential. True also when this very exchange was made before (its answer was

@@ -24,6 +24,7 @@ export interface TaskRow {
   agent: string | null
   budget_usd: number | null
   pruned: string | null
+  machine_cost: string | null
   ended_at: string | null
 }
 
@@ -70,6 +71,7 @@ export function toTask(row: TaskRow, { spec, prompts }: { spec: Task['spec']; pr
     ...(row.retry_of !== null && { retryOf: row.retry_of as TaskId }),
     ...(row.isolation !== null && { isolation: row.isolation as Task['isolation'] }),
     ...(row.pruned !== null && { pruned: JSON.parse(row.pruned) as Task['pruned'] }),
+    ...(row.machine_cost !== null && { machineCost: JSON.parse(row.machine_cost) as Task['machineCost'] }),
     ...stateOf(row),
   } as Task
 }

@@ -49,7 +49,8 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
   const update = database.prepare(
     `UPDATE tasks SET state = @state, version = version + 1, facts = @facts, turns = @turns, workspace = @workspace,
        usage = @usage, stop_requested = @stop, last_seq = @lastSeq, event_bytes = event_bytes + @bytes,
-       token_id = coalesce(@tokenId, token_id), pruned = coalesce(@pruned, pruned), ended_at = @endedAt
+       token_id = coalesce(@tokenId, token_id), pruned = coalesce(@pruned, pruned),
+       machine_cost = coalesce(@machineCost, machine_cost), ended_at = @endedAt
      WHERE id = @id AND version = @version`,
   )
   const updatePrompts = database.prepare('UPDATE task_texts SET prompts = ? WHERE task_id = ?')
@@ -112,6 +113,7 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
       bytes,
       tokenId,
       pruned: change.pruned === undefined ? null : JSON.stringify(change.pruned),
+      machineCost: change.machineCost === undefined ? null : JSON.stringify(change.machineCost),
       endedAt: 'endedAt' in facts ? facts.endedAt : null,
     })
     if (changed.changes !== 1) throw new Error(`task ${row.id} changed under a transaction`)

@@ -8,6 +8,7 @@ import type { Secrets, TaskSpec } from '../../protocol/task.ts'
 import { formatBytes } from '../../protocol/units.ts'
 import type { Launcher } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
+import { machineFor } from './machine.ts'
 import { checkAccess, modelAccess } from './model-access.ts'
 import { countRoom, LEAST_USD, secondsToMidnight } from './room.ts'
 import { limitsOfUser } from './user-limits.ts'
@@ -24,6 +25,7 @@ export async function admit(context: TaskContext, spec: TaskSpec, secrets: Secre
   if (held !== undefined) throw new RclaudeError('unavailable', held)
   checkQuotas(context, spec, asker)
   const launcher = launcherOf(context, spec)
+  machineFor(launcher, spec)
   await checkModel(context, asker.owner, spec, secrets)
   await checkDisk(context)
   return launcher

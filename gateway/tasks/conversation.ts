@@ -5,7 +5,7 @@
 import { DEFAULT_CLONE_DEPTH } from '../../protocol/clone.ts'
 import { type RunSpec, RunStatus, type RunWorkspace } from '../../protocol/run.ts'
 import type { Task, TaskSpec } from '../../protocol/task.ts'
-import type { Hidden } from '../auth/vault.ts'
+import { Hidden } from '../auth/vault.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { turnEnded } from './consequences.ts'
 import { isoNow, type TaskContext } from './context.ts'
@@ -99,7 +99,7 @@ const whole = (seconds: number): number => Math.max(1, Math.ceil(seconds))
 
 function hiddenOf(context: TaskContext, task: Task): Hidden {
   const sealed = context.store.sealedSecrets(task.id)
-  return sealed === undefined ? { secrets: {} } : context.vault.open(task.id, sealed)
+  return sealed === undefined ? { secrets: {} } : Hidden.parse(context.vault.open(task.id, sealed))
 }
 
 async function workspaceOf(context: TaskContext, task: Task, repoToken?: string): Promise<RunWorkspace> {

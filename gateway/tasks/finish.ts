@@ -7,10 +7,12 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { NO_USAGE, type RunResult } from '../../protocol/event.ts'
 import { RunStatus } from '../../protocol/run.ts'
 import type { Placement, Task } from '../../protocol/task.ts'
+import type { Launcher } from '../launchers/launcher.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { chargeForUnknown } from './charge.ts'
 import { deadlineOf, type FinishStep, isoNow, type TaskContext } from './context.ts'
 import { closeTurn } from './ending.ts'
+import { machineCost } from './machine-cost.ts'
 
 /** After a restart of the gateway the agent dials again; so long it is waited for. */
 const REDIAL_GRACE_MS = 15_000
@@ -158,16 +160,28 @@ async function letGo(context: TaskContext, placement: Placement, taskId: Task['i
 
 /** Nothing of it runs, and nothing of it dials in any more. */
 async function remove(context: TaskContext, placement: Placement, taskId: Task['id'], deadline: number): Promise<void> {
-  const launcher = context.launchers.get(placement.launcher)
   try {
-    await launcher?.stop(placement, 'the task has ended')
+    await launcherOf(context, placement).stop(placement, 'the task has ended')
   } catch (error) {
-    // The sweep for placements without a live task goes on trying for as long as it takes.
     context.log.error({ err: error, taskId, launchId: placement.launchId }, 'cannot stop the placement')
     if (Date.now() < deadline) throw error
+    // The sweep for placements without a live task goes on trying for as long as it takes.
+    const why = error instanceof Error ? error.message : String(error)
+    const message = `its machine may still be there (${placement.launcher} ${placement.handle}): ${why}`
+    context.store.changeTask(taskId, () => ({ events: [{ type: 'warning', message }] }))
   }
   context.links.ofLaunch(placement.launchId)?.close('the task has ended')
   context.store.closeLaunch(placement.launchId)
+}
+
+function launcherOf({ launchers }: TaskContext, { launcher: name }: Placement): Launcher {
+  const launcher = launchers.get(name)
+  if (launcher === undefined)
+    throw new RclaudeError(
+      'unavailable',
+      `the configuration no longer has the launcher "${name}", which alone can stop it`,
+    )
+  return launcher
 }
 
 async function untilGone(context: TaskContext, placement: Placement, deadline: number): Promise<void> {
@@ -185,10 +199,12 @@ function end(context: TaskContext, taskId: Task['id'], isCollected: boolean): vo
   context.store.changeTask(taskId, (task) => {
     if (task.state !== 'finishing') return undefined
     const { outcome, reason, message } = task
+    const spent = machineCost(task)
     const incomplete = !isCollected || task.turns.at(-1)?.result?.incomplete === true
     return {
       state: { state: 'ended', outcome, reason, message, endedAt: isoNow(), incomplete },
       turns: closeTurn(task, undefined),
+      ...(spent && { machineCost: spent }),
       events: [{ type: 'state', state: 'ended', outcome, reason, message }],
     }
   })

@@ -1,14 +1,20 @@
 /**
- * From the queue to a placement. The intent (launch id, hash of the join code) is stored before the launcher is called:
- * whatever happens in between, the reconciler can tell what the launcher did from what it was asked.
+ * From the queue to a placement. The intent (launch id, hash of the join code, and sealed the whole request) is stored before
+ * the launcher is called: whatever happens in between, the reconciler can tell what the launcher did from what it was
+ * asked, and ask for the very same again.
  */
 import { RclaudeError } from '../../protocol/errors.ts'
+import type { EventBody } from '../../protocol/event.ts'
 import { type LaunchId, newLaunchId, type TaskId } from '../../protocol/ids.ts'
+import { type Machine, machineText } from '../../protocol/machine.ts'
 import type { Placement, Task } from '../../protocol/task.ts'
 import { formatSeconds } from '../../protocol/units.ts'
 import { hashSecret, newSecret } from '../auth/tokens.ts'
+import type { Launcher, LaunchSpec } from '../launchers/launcher.ts'
 import { isoNow, type TaskContext } from './context.ts'
 import { endQueued, leave } from './ending.ts'
+import { openRequest, type Request, sealRequest } from './launch-request.ts'
+import { launchDeadlines, machineFor } from './machine.ts'
 import { inOrder, isDue } from './queue.ts'
 import { countRoom } from './room.ts'
 
@@ -62,34 +68,93 @@ async function launch(context: TaskContext, task: Task, budgetUsd: number | unde
       'launch',
       `this gateway no longer has the launcher "${task.spec.launcher}"`,
     )
-  const launchId = newLaunchId()
-  const joinCode = newSecret()
+  const spec = specOf(context, launcher, task)
+  if (spec instanceof RclaudeError) return endQueued(context, task.id, 'failed', 'launch', spec.message)
   const stored = context.store.changeTask(task.id, (now) => {
     if (now.state !== 'queued' || now.stopRequested) return undefined
     context.store.insertLaunch({
-      launchId,
+      launchId: spec.launchId,
       taskId: task.id,
       launcher: launcher.name,
-      joinHash: hashSecret(joinCode),
+      joinHash: hashSecret(spec.joinCode),
+      request: sealRequest(context, { spec, kept: undefined }),
       createdAt: isoNow(),
     })
     return {
-      state: { state: 'launching', launchId, since: isoNow(), ...failuresOf(now) },
+      state: { state: 'launching', launchId: spec.launchId, since: isoNow(), ...failuresOf(now) },
       turns: withBudget(now.turns, budgetUsd),
       events: [
         { type: 'state', state: 'launching' },
-        { type: 'step', step: 'launch', status: 'started', message: launcher.name },
+        { type: 'step', step: 'launch', status: 'started', message: launchText(launcher, spec.machine) },
       ],
     }
   })
-  if (stored === undefined) return
+  if (stored !== undefined) await ask(context, launcher, { spec, kept: undefined })
+}
+
+const launchText = ({ name }: Launcher, machine: Machine): string =>
+  [name, machineText(machine)].filter(Boolean).join(': ')
+
+/** What was configured when the task was let in may have changed while it waited. */
+function specOf(context: TaskContext, launcher: Launcher, task: Task): LaunchSpec | RclaudeError {
   try {
-    const signal = AbortSignal.timeout(context.config.deadlines.launch * 1000)
-    const spec = { launchId, taskId: task.id, gatewayUrl: context.agentUrl(), joinCode }
-    placed(context, await inTime(launcher.launch(spec, { signal }), signal), task.id)
+    const machine = machineFor(launcher, task.spec)
+    const { agent } = task.spec
+    const ids = { launchId: newLaunchId(), taskId: task.id }
+    return { ...ids, gatewayUrl: context.agentUrl(), joinCode: newSecret(), agent, machine }
   } catch (error) {
-    context.log.error({ err: error, taskId: task.id, launchId }, 'launch failed')
-    failed(context, task.id, launchId, error)
+    if (error instanceof RclaudeError) return error
+    throw error
+  }
+}
+
+/**
+ * A launch that the end of an earlier gateway cut off, and of which its launcher shows nothing: it may have started all the
+ * same, so the very same is asked for again, which starts nothing twice.
+ * @returns false when that is not known any more
+ */
+export async function askAgain(context: TaskContext, task: Task & { state: 'launching' }): Promise<boolean> {
+  const stored = context.store.getLaunch(task.launchId)
+  const launcher = stored && context.launchers.get(stored.launcher)
+  const request = stored && openRequest(context, stored)
+  if (launcher === undefined || request === undefined) return false
+  tell(context, request.spec, {
+    type: 'step',
+    step: 'launch',
+    status: 'started',
+    message: 'asked again after a restart',
+  })
+  await ask(context, launcher, request)
+  return true
+}
+
+async function ask(context: TaskContext, launcher: Launcher, { spec, kept }: Request): Promise<void> {
+  const { launchId, taskId } = spec
+  const deadline = launchDeadlines(context.config, launcher).launch
+  const signal = AbortSignal.timeout(deadline.seconds * 1000)
+  try {
+    const work = launcher.launch(spec, {
+      signal,
+      progress: (message) => tell(context, spec, { type: 'step', step: 'launch', status: 'started', message }),
+      warn: (message) => tell(context, spec, { type: 'warning', message }),
+      keep: (note) => context.store.setRequest(launchId, sealRequest(context, { spec, kept: note })),
+      kept,
+    })
+    placed(context, await inTime(context, launcher, work, signal, deadline.key), taskId)
+  } catch (error) {
+    context.log.error({ err: error, taskId, launchId }, 'launch failed')
+    failed(context, taskId, launchId, error)
+  }
+}
+
+/** While it is being launched. What cannot be stored is not worth a launch. */
+function tell(context: TaskContext, { taskId, launchId }: LaunchSpec, event: EventBody): void {
+  try {
+    context.store.changeTask(taskId, (now) =>
+      now.state === 'launching' && now.launchId === launchId ? { events: [event] } : undefined,
+    )
+  } catch (error) {
+    context.log.warn({ err: error, taskId }, 'cannot store what the launcher says')
   }
 }
 
@@ -102,14 +167,27 @@ export function withBudget(turns: Task['turns'], budgetUsd: number | undefined):
   })
 }
 
-/** A launcher that does not mind the signal holds nobody up; what it starts all the same is an orphan, and swept. */
-function inTime<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+/** A launcher that does not mind the signal holds nobody up; what it starts all the same is stopped. */
+function inTime(
+  context: TaskContext,
+  launcher: Launcher,
+  work: Promise<Placement>,
+  signal: AbortSignal,
+  key: string,
+): Promise<Placement> {
   return new Promise((resolve, reject) => {
     signal.addEventListener('abort', () =>
       // Not `unavailable`: it may have launched, and the same task is never launched twice.
-      reject(new RclaudeError('internal', 'the launcher did not answer before deadlines.launch')),
+      reject(new RclaudeError('internal', `the launcher did not answer before ${key}`)),
     )
-    work.then(resolve, reject)
+    work.then((placement) => {
+      resolve(placement)
+      if (!signal.aborted) return
+      context.log.warn({ launchId: placement.launchId }, 'stopping what was launched too late')
+      launcher
+        .stop(placement, 'it came too late')
+        .catch((error: unknown) => context.log.warn({ err: error }, 'cannot stop what came too late: it is swept'))
+    }, reject)
   })
 }
 

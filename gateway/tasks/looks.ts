@@ -11,7 +11,8 @@ import { deadlineOf, type TaskContext } from './context.ts'
 import { converse } from './conversation.ts'
 import { endQueued, leave } from './ending.ts'
 import { finish } from './finish.ts'
-import { failuresOf, placed } from './launch.ts'
+import { askAgain, failuresOf, placed } from './launch.ts'
+import { launchDeadlines } from './machine.ts'
 import { tokenLimitsOf } from './turn-limits.ts'
 import { isGone, type Seen, type Verdict, verdictOnQueued, verdictOnRunning, verdictOnStarting } from './verdict.ts'
 
@@ -19,6 +20,8 @@ export class Looks {
   readonly #context: TaskContext
   /** What each agent was last told: nothing is repeated without need. */
   readonly #told = new WeakMap<AgentLink, string>()
+  /** What the machine of each starting task was last said to wait for. */
+  readonly #waitsFor = new Map<TaskId, string>()
   /** Why the last attempt to talk to a task's agent failed, for the message of a task that is given up for it. */
   readonly #trouble = new Map<TaskId, string>()
 
@@ -33,7 +36,7 @@ export class Looks {
       case 'launching':
         return this.#recoverLaunch(task)
       case 'starting':
-        return this.#leave(task, verdictOnStarting(task, this.#seen(task, status)))
+        return this.#atStarting(task, status)
       case 'running':
         return this.#atRunning(task, status)
       case 'finishing':
@@ -50,6 +53,22 @@ export class Looks {
     if (verdict) endQueued(this.#context, task.id, verdict.outcome, verdict.reason, verdict.message)
   }
 
+  #atStarting(task: Task & { state: 'starting' }, status: PlacementStatus | undefined): Promise<void> {
+    if (status?.status === 'pending' && status.detail !== undefined) this.#tellWait(task, status.detail)
+    return this.#leave(task, verdictOnStarting(task, this.#seen(task, status)))
+  }
+
+  /** What its machine waits for, when that is something else than before. */
+  #tellWait({ id, placement }: Task & { state: 'starting' }, message: string): void {
+    if (this.#waitsFor.get(id) === message) return
+    this.#waitsFor.set(id, message)
+    this.#context.store.changeTask(id, (now) =>
+      now.state === 'starting' && now.placement.launchId === placement.launchId
+        ? { events: [{ type: 'step', step: 'start', status: 'started', message }] }
+        : undefined,
+    )
+  }
+
   /** No launch of it is under way here, so it was cut off by the end of an earlier gateway. */
   async #recoverLaunch(task: Task & { state: 'launching' }): Promise<void> {
     const launch = this.#context.store.getLaunch(task.launchId)
@@ -60,7 +79,7 @@ export class Looks {
       const status = (await launcher.inspect([placement])).get(placement.launchId)
       if (!isGone(status)) return placed(this.#context, placement, taskId)
       await launcher.stop(placement, 'its launch was cut off')
-    }
+    } else if (task.stopRequested === undefined && (await askAgain(this.#context, task))) return
     this.#context.store.changeTask(task.id, (now) => {
       if (now.state !== 'launching' || now.launchId !== task.launchId) return undefined
       return {
@@ -72,6 +91,7 @@ export class Looks {
   }
 
   async #atRunning(task: Task & { state: 'running' }, status: PlacementStatus | undefined): Promise<void> {
+    this.#waitsFor.delete(task.id)
     const verdict = verdictOnRunning(task, this.#seen(task, status))
     if (verdict !== undefined) return this.#leave(task, verdict)
     const { launchId } = task.placement
@@ -107,6 +127,10 @@ export class Looks {
       status,
       trouble: this.#trouble.get(task.id),
       deadlines,
+      launchDeadlines: launchDeadlines(
+        this.#context.config,
+        'placement' in task && task.placement ? this.#context.launchers.get(task.placement.launcher) : undefined,
+      ),
       taskTimeout: Math.min(limits.taskTimeout, taskTimeoutSeconds ?? Number.POSITIVE_INFINITY),
       isPast: (since, seconds) => deadlineOf(this.#context, since, seconds) <= Date.now(),
     }
@@ -123,6 +147,7 @@ export class Looks {
     )
     if (left === undefined) return
     this.#trouble.delete(seen.id)
+    this.#waitsFor.delete(seen.id)
     await finish(this.#context, left)
   }
 }

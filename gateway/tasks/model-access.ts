@@ -16,6 +16,7 @@ import {
   profileFault,
 } from '../../protocol/model.ts'
 import type { Secrets, TaskSpec } from '../../protocol/task.ts'
+import { Hidden } from '../auth/vault.ts'
 import type { StoredModel } from '../store/store.ts'
 import type { TaskContext } from './context.ts'
 
@@ -98,7 +99,7 @@ function named(context: TaskContext, owner: string, name: string): ModelAccess {
 
 export function ofUser(context: TaskContext, model: StoredModel): ModelAccess {
   const { owner, name, settings, sealed } = model
-  const secrets = sealed === undefined ? {} : context.vault.open(modelSeal(owner, name), sealed).secrets
+  const secrets = sealed === undefined ? {} : Hidden.parse(context.vault.open(modelSeal(owner, name), sealed)).secrets
   return { from: 'user', profile: { name, settings }, env: modelEnvironment(settings), secrets, model: settings.model }
 }
 

@@ -5,11 +5,12 @@
  */
 import { setImmediate } from 'node:timers/promises'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
-import type { Task } from '../../protocol/task.ts'
-import type { PlacementStatus } from '../launchers/launcher.ts'
+import type { Placement, Task } from '../../protocol/task.ts'
+import type { Launcher, PlacementStatus } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { launchQueued } from './launch.ts'
 import { Looks } from './looks.ts'
+import { isGone } from './verdict.ts'
 
 /** Every so many rounds the launchers are asked for placements that no task owns. */
 const SWEEP_EVERY = 6
@@ -145,23 +146,47 @@ export class Reconciler {
     for (const [name, launcher] of this.#context.launchers) {
       const own = placements.filter((placement) => placement.launcher === name)
       if (own.length === 0) continue
-      for (const [launchId, status] of await launcher.inspect(own)) statuses.set(launchId, status)
+      // One that does not answer keeps nobody from hearing the others.
+      await this.#asking(launcher, async () => {
+        for (const [launchId, status] of await launcher.inspect(own)) {
+          statuses.set(launchId, status)
+          if (isGone(status)) this.#forget(launchId)
+        }
+      })
     }
     return statuses
   }
 
+  /** A tunnel whose machine is gone is not taken up again: whoever is in the middle of a call need not wait for that. */
+  #forget(launchId: LaunchId): void {
+    const link = this.#context.links.ofLaunch(launchId)
+    if (link?.isAttached === false) link.close('its machine is gone')
+  }
+
+  async #asking(launcher: Launcher, work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.#context.log.error({ err: error, launcher: launcher.name }, 'the launcher does not answer')
+    }
+  }
+
   /** Nothing runs that no living task owns. */
   async #sweep(): Promise<void> {
-    for (const launcher of this.#context.launchers.values()) {
-      for (const placement of await launcher.list()) {
-        if (this.#owns(placement.taskId, placement.launchId)) continue
-        this.#context.log.warn({ taskId: placement.taskId, launchId: placement.launchId }, 'stopping an orphan')
-        await launcher
-          .stop(placement, 'no task owns it')
-          .catch((error: unknown) => this.#context.log.error({ err: error }, 'cannot stop an orphan'))
-        this.#context.store.closeLaunch(placement.launchId)
-      }
-    }
+    for (const launcher of this.#context.launchers.values())
+      await this.#asking(launcher, async () => {
+        for (const placement of await launcher.list()) await this.#stopOrphan(launcher, placement)
+      })
+  }
+
+  async #stopOrphan(launcher: Launcher, placement: Placement & { taskId: TaskId }): Promise<void> {
+    const { taskId, launchId } = placement
+    if (this.#owns(taskId, launchId)) return
+    this.#context.log.warn({ taskId, launchId }, 'stopping an orphan')
+    await launcher
+      .stop(placement, 'no task owns it')
+      .catch((error: unknown) => this.#context.log.error({ err: error }, 'cannot stop an orphan'))
+    this.#context.store.closeLaunch(launchId)
   }
 
   #owns(taskId: TaskId, launchId: LaunchId): boolean {

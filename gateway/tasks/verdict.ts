@@ -6,6 +6,7 @@ import type { GatewayConfig } from '../../protocol/config.ts'
 import type { Outcome, Reason } from '../../protocol/outcome.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { PlacementStatus } from '../launchers/launcher.ts'
+import type { Deadline } from './machine.ts'
 
 export interface Verdict {
   outcome: Outcome
@@ -19,6 +20,8 @@ export interface Seen {
   /** Why the agent could not be told its work. */
   trouble: string | undefined
   deadlines: GatewayConfig['deadlines']
+  /** Of the task's launcher. */
+  launchDeadlines: { launch: Deadline; dial: Deadline }
   taskTimeout: number
   /** Has a deadline of so many seconds, which began at `since`, passed? */
   isPast(since: string, seconds: number): boolean
@@ -36,13 +39,23 @@ export function verdictOnQueued(task: Task & { state: 'queued' }, seen: Seen): V
 }
 
 export function verdictOnStarting(task: Task & { state: 'starting' }, seen: Seen): Verdict | undefined {
-  const limit = seen.deadlines.start
+  const { status, launchDeadlines, isPast } = seen
+  const { launch, dial } = launchDeadlines
   if (task.stopRequested) return cancelled(task.stopRequested.reason)
-  if (isGone(seen.status))
-    return { outcome: 'failed', reason: 'launch', message: words('the agent ended before it dialled in', seen.status) }
-  if (seen.isPast(task.since, limit))
-    return { outcome: 'failed', reason: 'start_timeout', message: `the agent did not dial in within ${limit} s` }
-  return undefined
+  if (isGone(status))
+    return { outcome: 'failed', reason: 'launch', message: words('the agent ended before it dialled in', status) }
+  if (status?.status === 'pending') {
+    if (!isPast(task.since, launch.seconds)) return undefined
+    const message = words(`no machine ran it within ${launch.seconds} s (${launch.key})`, status)
+    return { outcome: 'failed', reason: 'capacity', message }
+  }
+  const hasRunSince = status?.status === 'running' ? (status.since ?? task.since) : undefined
+  // A launcher that was not asked, or does not answer, is given the time of both.
+  const isLate =
+    hasRunSince === undefined ? isPast(task.since, launch.seconds + dial.seconds) : isPast(hasRunSince, dial.seconds)
+  if (!isLate) return undefined
+  const message = `the agent did not dial in within ${dial.seconds} s (${dial.key})`
+  return { outcome: 'failed', reason: 'start_timeout', message }
 }
 
 export function verdictOnRunning(task: Task & { state: 'running' }, seen: Seen): Verdict | undefined {
@@ -88,5 +101,8 @@ const later = (a: string, b: string): string => (Date.parse(a) > Date.parse(b) ?
 
 function words(what: string, status: PlacementStatus | undefined): string {
   const detail = status !== undefined && 'detail' in status ? status.detail : undefined
-  return detail === undefined ? what : `${what}; its last words: ${detail}`
+  const code = status !== undefined && 'exitCode' in status ? status.exitCode : undefined
+  const head = code === undefined ? what : `${what} (exit code ${code})`
+  if (detail === undefined) return head
+  return status?.status === 'pending' ? `${head}: ${detail}` : `${head}; its last words: ${detail}`
 }

@@ -1,6 +1,7 @@
 /** What the gateway is, and who asks. */
 import { z } from 'zod'
 import { TokenId } from '../ids.ts'
+import { Offers } from '../machine.ts'
 import { defineRoute } from '../route.ts'
 import { AGENTS } from '../task.ts'
 import { Role, Scope } from './access.ts'
@@ -29,7 +30,14 @@ const Gateway = z.object({
   version: z.string(),
   protocol: z.object({ oldest: z.number(), newest: z.number() }),
   capabilities: z.array(z.string()),
-  launchers: z.array(z.object({ name: z.string(), isolation: z.enum(['none', 'container']) })),
+  launchers: z.array(
+    z.object({
+      name: z.string(),
+      isolation: z.enum(['none', 'container']),
+      /** What a task may ask of its machine; a gateway that is older says nothing. */
+      offers: Offers.optional(),
+    }),
+  ),
   defaultLauncher: z.string(),
   /** Coding agents for which the gateway has credentials, its own or the caller's: their tasks need none with them. */
   modelCredentials: z.array(z.enum(AGENTS)),

@@ -279,6 +279,21 @@ test('ps lists tasks as a table, ids with -q, and cannot be driven by a title', 
   expect(requests).toEqual(['GET /v1/tasks?limit=50', 'GET /v1/tasks?limit=50&label=a%3Db&state=active'])
 })
 
+test('ps sums what the listed tasks cost: models and machines apart', async () => {
+  const costs = [
+    { usage: { ...QUEUED.usage, costUsd: 1.5 }, machineCost: { usd: 0.25, seconds: 900 } },
+    { usage: { ...QUEUED.usage, costUsd: 0.5 } },
+    { machineCost: { usd: 1, seconds: 3_600 } },
+  ]
+  const tasks = costs.map((cost) => ({ ...QUEUED, ...cost }))
+  const { url } = await loopback((_, response) => sendJson(response, { tasks }))
+  const env = { RCLAUDE_GATEWAY: url, RCLAUDE_TOKEN: 'rct_secret' }
+  const ps = (...args: string[]) => runCli(bundle, temporaryDirectory(), ['ps', ...args], { env })
+  expect((await ps()).stderr).toBe('cost of these tasks: $2.00 for models, $1.25 for machines\n')
+  expect((await ps('-o', 'wide')).stdout).toMatch(/\$1\.50 +\$0\.25/)
+  expect((await ps('-q')).stderr).toBe('')
+})
+
 test('a gateway at its limit is waited for, which is said; run --no-wait fails at once', async () => {
   let refusals = 1
   const { url } = await loopback((_, response) => {

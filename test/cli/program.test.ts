@@ -93,6 +93,8 @@ test.each([
   [['gateway', 'start', '--bogus'], '(see rclaude gateway start --help)'],
   [['show'], "rclaude: missing required argument 'task'"],
   [['ps', 'extra'], 'rclaude: too many arguments'],
+  [['run', '--cpu', '-1', 'x'], 'Expected a number of CPUs'],
+  [['run', '--memory', '4GB', 'x'], 'Expected a size like 512MiB or 4GiB'],
   [['run', '--timeout', 'soon', 'x'], 'Expected a duration like 30s'],
   [['run', '--budget', '-1', 'x'], 'Expected an amount in US dollars'],
   [['run', '--max-turns', '1.5', 'x'], 'Expected a whole number'],

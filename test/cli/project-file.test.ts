@@ -1,7 +1,7 @@
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { readProject, wantsMachine, withProject } from '../../cli/project-file.ts'
+import { readProject, withProject } from '../../cli/project-file.ts'
 import { projectTemplate, suggest } from '../../cli/project-template.ts'
 import { temporaryDirectory } from '../helpers/temporary.ts'
 
@@ -70,7 +70,6 @@ test('what it says fills what the command line leaves open; lists are joined', a
     exclude: ['data/', '*.mp4', 'x'],
     env: ['CI=1', 'VERBOSE=true', 'NAME=text', 'CI=0'],
   })
-  expect(wantsMachine(found)).toEqual(['image', 'cpu', 'memory'])
 })
 
 test('a plain command takes the setup, not what only a coding agent has', async () => {

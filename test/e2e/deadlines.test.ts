@@ -30,11 +30,11 @@ test('starting: an agent that cannot dial in is given up, and nothing of it is l
   expect(world.commands().filter((command) => command.includes('agent.js'))).toEqual([])
 })
 
-test('launching: a launcher that takes too long has failed, and what it started all the same is swept away', async () => {
+test('launching: a launcher that takes too long has failed, and what it started all the same is stopped', async () => {
   const world = await startWorld({ settings: { RCLAUDE_DEADLINES__LAUNCH: '1ms' } })
   const { id } = await start(world, 'sleep 300')
   expect(await world.ended(id)).toMatchObject({ outcome: 'failed', reason: 'launch' })
-  await eventually('it is swept', () => world.gatewayLog.includes('stopping an orphan'))
+  await eventually('it is stopped', () => world.gatewayLog.includes('stopping what was launched too late'))
   await eventually('nothing of it runs', () => !world.commands().some((command) => command.includes('agent.js')))
 })
 

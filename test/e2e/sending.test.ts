@@ -148,6 +148,10 @@ test("a project's file sets up its tasks, within the gateway's limits, and is le
   expect(failed.code).toBe(EXIT_CODES.failed)
   expect(failed.stdout).toMatch(/image of .*\.rclaude\.yaml is left aside/)
   expect(failed.stdout).not.toMatch(/^never$/m)
+
+  const asked = await run('--image', 'example.org/x', '--', 'echo', 'never')
+  expect(asked.code).toBe(EXIT_CODES.usage)
+  expect(asked.stderr).toContain('launcher "process" takes no --image: its tasks run in no container')
 }, 60_000)
 
 test('init writes a file that suits the project, once', async () => {

@@ -2,26 +2,20 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import type { LaunchSpec } from '../../../gateway/launchers/launcher.ts'
 import { createProcessLauncher } from '../../../gateway/launchers/process.ts'
 import { findByEnvironment, startTimeOf } from '../../../host/processes.ts'
-import { newLaunchId, newTaskId } from '../../../protocol/ids.ts'
 import { AGENT_ENV } from '../../../protocol/run.ts'
 import { eventually } from '../../helpers/eventually.ts'
+import { launchOptions, launchSpec } from '../../helpers/launching.ts'
 import { temporaryDirectory } from '../../helpers/temporary.ts'
 
-const options = { signal: new AbortController().signal }
+const options = launchOptions()
 
 function scene(script: string) {
   const directory = temporaryDirectory()
   const env = { PATH: process.env.PATH }
   const launcher = createProcessLauncher({ directory, agentArgv: ['/bin/sh', '-c', script], env })
-  const spec: LaunchSpec = {
-    launchId: newLaunchId(),
-    taskId: newTaskId(),
-    gatewayUrl: 'http://127.0.0.1:9',
-    joinCode: 'x',
-  }
+  const spec = launchSpec()
   const pids = () => findByEnvironment(AGENT_ENV.launchId, spec.launchId)
   onTestFinished(async () => {
     for (const pid of await pids()) process.kill(pid, 'SIGKILL')

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { launchDeadlines } from '../../../gateway/tasks/machine.ts'
 import { type Seen, verdictOnQueued, verdictOnRunning, verdictOnStarting } from '../../../gateway/tasks/verdict.ts'
 import { GatewayConfig } from '../../../protocol/config.ts'
 import { NO_USAGE, type RunResult } from '../../../protocol/event.ts'
@@ -10,6 +11,9 @@ const START = '2026-01-01T00:00:00.000Z'
 const stopRequested = { by: 'alice', at: START, reason: 'enough' }
 const gone = { status: 'gone', detail: 'Killed' } as const
 const taken = { status: 'stopped', reason: 'infrastructure' } as const
+const runs = { status: 'running' } as const
+const waits = { status: 'pending', detail: 'PROVISIONING' } as const
+const silence = deadlines.launch + deadlines.start
 const result: RunResult = {
   outcome: 'succeeded',
   reason: 'completed',
@@ -25,6 +29,7 @@ const seen = (elapsed = 0, more: Partial<Seen> = {}): Seen => ({
   status: undefined,
   trouble: undefined,
   deadlines,
+  launchDeadlines: launchDeadlines({ deadlines }, undefined),
   taskTimeout: 14_400,
   isPast: (_since, seconds) => seconds <= elapsed,
   ...more,
@@ -64,7 +69,14 @@ test.each([
   ['queued, no workspace', verdictOnQueued(queued(), seen(deadlines.workspace)), 'failed', 'workspace'],
   ['starting, stop', verdictOnStarting(starting({ stopRequested }), seen(0, { status: gone })), 'cancelled', 'user'],
   ['starting, gone', verdictOnStarting(starting(), seen(0, { status: gone })), 'failed', 'launch'],
-  ['starting, late', verdictOnStarting(starting(), seen(deadlines.start)), 'failed', 'start_timeout'],
+  ['starting, late', verdictOnStarting(starting(), seen(deadlines.start, { status: runs })), 'failed', 'start_timeout'],
+  ['starting, unheard of', verdictOnStarting(starting(), seen(silence)), 'failed', 'start_timeout'],
+  [
+    'starting, no machine',
+    verdictOnStarting(starting(), seen(deadlines.launch, { status: waits })),
+    'failed',
+    'capacity',
+  ],
   ['running, gone', verdictOnRunning(running(), seen(0, { status: gone })), 'lost', 'placement_gone'],
   ['running, taken', verdictOnRunning(running(), seen(0, { status: taken })), 'interrupted', 'infrastructure'],
   [
@@ -94,4 +106,31 @@ test('a task that is stopped while it waits its turn gets its full time to save'
 
 test('the last words of what ended are in the message', () => {
   expect(verdictOnRunning(running(), seen(0, { status: gone }))?.message).toContain('Killed')
+})
+
+test('how it ended is in the message: exit code and last words, or what a machine was waited for', () => {
+  const died = { status: 'stopped', exitCode: 137, detail: 'OutOfMemory' } as const
+  expect(verdictOnStarting(starting(), seen(0, { status: died }))?.message).toBe(
+    'the agent ended before it dialled in (exit code 137); its last words: OutOfMemory',
+  )
+  expect(verdictOnStarting(starting(), seen(deadlines.launch, { status: waits }))?.message).toBe(
+    `no machine ran it within ${deadlines.launch} s (deadlines.launch): PROVISIONING`,
+  )
+})
+
+test('the time to dial in begins when the machine runs, and a launcher has deadlines of its own', () => {
+  const launcher = { name: 'ecs', deadlines: { launch: 1_200, dial: 60 } }
+  const slow = { launchDeadlines: launchDeadlines({ deadlines }, launcher) }
+  const at = (elapsed: number, status: Seen['status']) =>
+    verdictOnStarting(starting(), seen(elapsed, { ...slow, status }))
+  expect(at(1_199, waits)).toBeUndefined()
+  expect(at(1_200, waits)?.message).toContain('launchers.ecs.deadlines.launch')
+  expect(at(60, runs)?.message).toContain('launchers.ecs.deadlines.dial')
+  const LATER = '2026-01-01T00:10:00.000Z'
+  const sinceLater = seen(0, {
+    ...slow,
+    status: { status: 'running', since: LATER },
+    isPast: (since) => since === START,
+  })
+  expect(verdictOnStarting(starting(), sinceLater)).toBeUndefined()
 })

@@ -6,12 +6,13 @@ import type { SecureContextOptions } from 'node:tls'
 import { getRequestListener } from '@hono/node-server'
 import { isLoopback } from '../host/loopback.ts'
 import type { GatewayConfig } from '../protocol/config.ts'
+import { RclaudeError } from '../protocol/errors.ts'
 import { newRequestId } from '../protocol/ids.ts'
 import { createApp } from './http/app.ts'
 import type { Deps } from './http/context.ts'
 import { type GuardOptions, guard } from './http/guard.ts'
 import { servePreview } from './http/previews/serve.ts'
-import { problemHeaders, toRclaudeError } from './http/problem.ts'
+import { problemHeaders, refuseSocket, toRclaudeError } from './http/problem.ts'
 import { onUpgrade } from './http/upgrade.ts'
 
 /** Of each direction of a client's connection: one message of a tunnel, where Node 20's 16 KiB would cut it in four writes. */
@@ -55,7 +56,11 @@ export function createHttpServer(deps: Deps, tls: SecureContextOptions | undefin
   // Without a listener Node says 100 by itself, before anybody has looked at the token. `app.ts` says it after that.
   server.on('checkContinue', answer)
   server.on('upgrade', onUpgrade(deps, guarded))
-  limitHandshakes(server, limits.handshakes)
+  const waiting = limitHandshakes(server, limits.handshakes)
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    const connection = waiting.get(originOf(socket))
+    if (error.code === 'ERR_SSL_HTTP_REQUEST' && connection !== undefined) sayHttps(connection)
+  })
   return server
 }
 
@@ -64,7 +69,7 @@ export function createHttpServer(deps: Deps, tls: SecureContextOptions | undefin
  * goes: whoever knows what to ask gets in, however many only hold the door. They are known by where they come from, since a
  * request over TLS has another socket than the connection that it came by.
  */
-function limitHandshakes(server: GatewayServer, limit: number): void {
+function limitHandshakes(server: GatewayServer, limit: number): ReadonlyMap<string, Socket> {
   const waiting = new Map<string, Socket>()
   server.on('connection', (socket: Socket) => {
     const origin = originOf(socket)
@@ -77,6 +82,13 @@ function limitHandshakes(server: GatewayServer, limit: number): void {
   })
   for (const event of ['request', 'checkContinue', 'upgrade'] as const)
     server.prependListener(event, (request: IncomingMessage) => waiting.delete(originOf(request.socket)))
+  return waiting
+}
+
+/** Otherwise whoever has http:// in a URL would only see a connection that closes. */
+function sayHttps(connection: Socket): void {
+  const error = new RclaudeError('invalid', 'this gateway speaks TLS: its URL begins with https://')
+  refuseSocket(connection, error, newRequestId())
 }
 
 /** Of one listener, no two open connections have the same. */

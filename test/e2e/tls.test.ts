@@ -11,7 +11,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { eventually } from '../helpers/eventually.ts'
 import { freePort } from '../helpers/free-port.ts'
 import { printed } from '../helpers/printed.ts'
-import { hasOpenssl, makePrivateCa, type PrivateCa } from '../helpers/private-ca.ts'
+import { type Certificate, hasOpenssl, makePrivateCa, type PrivateCa, terminateTls } from '../helpers/private-ca.ts'
 import { type RawConnection, rawConnection } from '../helpers/raw.ts'
 import { makeRepository } from '../helpers/repository.ts'
 import { type CliOptions, startWorld, World } from '../helpers/world.ts'
@@ -81,6 +81,11 @@ async function shake(ca: PrivateCa, port: number, options: ConnectionOptions = {
   return socket.on('error', () => {}) // of one that is dropped later
 }
 
+const readCertificate = ({ cert, key }: Certificate): Certificate => ({
+  cert: readFileSync(cert, 'utf8'),
+  key: readFileSync(key, 'utf8'),
+})
+
 const commonName = async ({ ca, port }: Secure): Promise<string | undefined> => {
   const socket = await shake(ca, port)
   const { CN } = socket.getPeerCertificate().subject
@@ -111,7 +116,7 @@ describe.skipIf(!hasOpenssl)('with a certificate of its own the gateway', () => 
   }, 60_000)
 
   test('takes TLS 1.2 and 1.3, HTTP/1.1, and nothing older or plain', async () => {
-    const { ca, port } = await secureWorld()
+    const { ca, port, rclaude } = await secureWorld()
     for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
       const socket = await shake(ca, port, {
         minVersion: version,
@@ -124,7 +129,10 @@ describe.skipIf(!hasOpenssl)('with a certificate of its own the gateway', () => 
     await expect(shake(ca, port, old)).rejects.toThrow(/version/i)
     const plain = await rawConnection(`http://127.0.0.1:${port}`)
     plain.send('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n')
-    expect(await plain.closed()).not.toContain('200')
+    expect(await plain.closed()).toMatch(/^HTTP\/1\.1 400 .*begins with https/s)
+    const asked = await rclaude(['ps'], { env: { RCLAUDE_GATEWAY: `http://127.0.0.1:${port}` } })
+    expect(asked.code).not.toBe(0)
+    expect(asked.stderr).toContain('this gateway speaks TLS: its URL begins with https://')
   })
 
   test('serves a renewed certificate to new connections, and what is attached goes on', async () => {
@@ -170,6 +178,18 @@ describe.skipIf(!hasOpenssl)('with a certificate of its own the gateway', () => 
     expect(await commonName(secure)).toBe('gateway')
     process.kill(secure.world.gatewayPid, 'SIGHUP')
     await eventually('it is served', async () => (await commonName(secure)) === 'renewed')
+  })
+
+  test('is told from one that has another name, an expired certificate or none', async () => {
+    const secure = await secureWorld()
+    const { ca, world, rclaude } = secure
+    const plain = await startWorld()
+    const failure = async (url: string) => (await rclaude(['ps'], { env: { RCLAUDE_GATEWAY: url } })).stderr
+    expect(await failure(plain.url.replace('http:', 'https:'))).toContain('it does not speak TLS there')
+    const expired = await terminateTls(readCertificate(ca.issue({ days: -1 })), () => world.url)
+    expect(await failure(`https://127.0.0.1:${expired.port}`)).toContain("the gateway's certificate has expired")
+    const other = await terminateTls(readCertificate(ca.issue({ names: 'DNS:other.test' })), () => world.url)
+    expect(await failure(`https://127.0.0.1:${other.port}`)).toContain('its certificate is for another name')
   })
 
   test('does not start with files that cannot be used', async () => {

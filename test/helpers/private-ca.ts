@@ -21,8 +21,10 @@ export interface PrivateCa extends Certificate {
   /** The certificate's and its key's. */
   files: Certificate
   /** Another certificate of this authority with a key of its own. @returns their files */
-  issue(options?: { days?: number; commonName?: string }): Certificate
+  issue(options?: { days?: number; commonName?: string; names?: string }): Certificate
 }
+
+const NAMES = 'DNS:gateway.test,DNS:*.preview.gateway.test,DNS:localhost,IP:127.0.0.1'
 
 /** A certificate for `gateway.test`, names below `preview.gateway.test`, 127.0.0.1 and localhost. */
 export function makePrivateCa(): PrivateCa {
@@ -31,11 +33,10 @@ export function makePrivateCa(): PrivateCa {
   const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe', cwd: folder })
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
   openssl('req', '-x509', ...newKey, '-days', '1', '-subj', '/CN=Private CA', '-keyout', 'ca.key', '-out', 'ca.pem')
-  const names = 'DNS:gateway.test,DNS:*.preview.gateway.test,DNS:localhost,IP:127.0.0.1'
-  writeFileSync(at('names'), `subjectAltName=${names}\n`)
   const signed = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'names']
   let issued = 0
-  function issue({ days = 1, commonName = 'gateway' }: { days?: number; commonName?: string } = {}): Certificate {
+  const issue: PrivateCa['issue'] = ({ days = 1, commonName = 'gateway', names = NAMES } = {}) => {
+    writeFileSync(at('names'), `subjectAltName=${names}\n`)
     const [key, cert] = [`key${++issued}.pem`, `cert${issued}.pem`]
     openssl('req', ...newKey, '-subj', `/CN=${commonName}`, '-keyout', key, '-out', 'request.pem')
     openssl('x509', '-req', '-in', 'request.pem', ...signed, '-days', String(days), '-out', cert)

@@ -180,6 +180,13 @@ describe.skipIf(!hasOpenssl)('with a certificate of its own the gateway', () => 
     await eventually('it is served', async () => (await commonName(secure)) === 'renewed')
   })
 
+  test('has nothing to look at without TLS, and goes on', async () => {
+    const world = await startWorld()
+    process.kill(world.gatewayPid, 'SIGHUP')
+    await eventually('the log says so', () => world.gatewayLog.includes('nothing to reload: listen.tls is not set'))
+    expect((await fetch(`${world.url}/healthz`)).status).toBe(200)
+  })
+
   test('is told from one that has another name, an expired certificate or none', async () => {
     const secure = await secureWorld()
     const { ca, world, rclaude } = secure

@@ -30,8 +30,7 @@ export class ServedCertificate {
   readonly context: SecureContextOptions
   readonly #files: CertificateFiles
   readonly #log: Logger
-  /** What was looked at last, good or not: it is checked once. */
-  #seen: Pems
+  #served: Pems
   #expiresAt: Date
   /** What is wrong is said once, not at every look. */
   #lastComplaint = ''
@@ -47,7 +46,7 @@ export class ServedCertificate {
   private constructor(files: CertificateFiles, log: Logger, pems: Pems, certificate: Certificate) {
     this.#files = files
     this.#log = log
-    this.#seen = pems
+    this.#served = pems
     this.context = certificate.context
     this.#expiresAt = certificate.facts.expiresAt
     this.#tell('serving TLS', certificate)
@@ -67,10 +66,10 @@ export class ServedCertificate {
   async look(): Promise<void> {
     try {
       const pems = await readPems(this.#files)
-      if (pems.cert.equals(this.#seen.cert) && pems.key.equals(this.#seen.key)) return
-      this.#seen = pems
+      if (pems.cert.equals(this.#served.cert) && pems.key.equals(this.#served.key)) return
       const certificate = check(this.#files, pems)
       this.#server?.setSecureContext(certificate.context)
+      this.#served = pems
       this.#expiresAt = certificate.facts.expiresAt
       this.#tell('serving a new certificate; open connections stay', certificate)
     } catch (error) {

@@ -1,7 +1,7 @@
 /** What is said of certificate files that cannot be used, and of what is changed under a gateway that has some. */
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { SecureContextOptions } from 'node:tls'
 import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
@@ -9,6 +9,7 @@ import { type CertificateFiles, ServedCertificate } from '../../gateway/certific
 import { hasOpenssl, makePrivateCa, type PrivateCa } from '../helpers/private-ca.ts'
 import { temporaryDirectory } from '../helpers/temporary.ts'
 
+const NOBODY = 65_534
 const silent = pino({ level: 'silent' })
 
 /** Each: what the files are, and what is said. */
@@ -33,7 +34,7 @@ const UNUSABLE: Record<string, [make: (ca: PrivateCa, folder: string) => Certifi
   'a chain that begins with the authority': [
     ({ file, files, cert }, folder) => {
       const chain = join(folder, 'chain.pem')
-      writeFileSync(chain, `${execFileSync('cat', [file])}${cert}`)
+      writeFileSync(chain, `${readFileSync(file, 'utf8')}${cert}`)
       return { ...files, cert: chain }
     },
     /^listen\.tls\.key: \S+ does not fit the first certificate in \S+chain\.pem \(CN=Private CA\)$/,
@@ -65,6 +66,21 @@ describe.skipIf(!hasOpenssl)('certificate files', () => {
       })
     },
   )
+
+  test('a key of somebody else is refused, with who cannot read it', async () => {
+    const { files } = makePrivateCa()
+    chmodSync(dirname(files.key), 0o755)
+    chmodSync(files.key, 0)
+    const isRoot = process.geteuid?.() === 0
+    if (isRoot) process.seteuid?.(NOBODY) // whom modes hold for
+    try {
+      await expect(ServedCertificate.open(files, silent)).rejects.toThrow(
+        `listen.tls.key: ${files.key} cannot be read by the user that the gateway runs as`,
+      )
+    } finally {
+      if (isRoot) process.seteuid?.(0)
+    }
+  })
 
   test('what changes is served once it is whole; until then the one of before, and the log says why, once', async () => {
     const ca = makePrivateCa()

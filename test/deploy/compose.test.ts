@@ -75,7 +75,7 @@ test('only Caddy can be reached, and the gateway believes its network alone', ()
 })
 
 test('the gateway takes its configuration', () => {
-  const { launchers, ...rest } = parse(read('config.yaml'))
-  expect(launchers.process).toEqual({ enabled: false })
-  expect(GatewayConfig.parse(rest).listen.host).toBe('0.0.0.0')
+  const { launchers, listen } = GatewayConfig.parse(parse(read('config.yaml')))
+  expect(listen.host).toBe('0.0.0.0')
+  expect(launchers).toMatchObject({ default: 'ecs', process: { enabled: false }, ecs: { cluster: 'rclaude' } })
 })

@@ -1,0 +1,83 @@
+/** Images without a registry: a few programs of this machine with the libraries they need, and the built agent. */
+import { execFileSync, spawn } from 'node:child_process'
+import { cpSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import type { DockerEngine } from './docker-engine.ts'
+
+/** What a task of the tests runs. */
+const PROGRAMS = ['sh', 'cat', 'chmod', 'env', 'id', 'ls', 'mkdir', 'sleep', 'head', 'tail', 'touch', 'git']
+/** Of the work, in these images. */
+export const WORK_USER = { name: 'work', id: 1000 }
+
+export interface Images {
+  /** Nothing of rclaude in it: what a user's own image may be. */
+  bare: string
+  /** With the agent, as Dockerfile.agent has it. */
+  agent: string
+  /** What `launchers.docker.agentFolder` can name. */
+  agentFolder: string
+  remove(): void
+}
+
+/** @param tag of this run, so that two beside each other on one engine don't meet */
+export async function importImages({ docker, directory }: DockerEngine, tag: string): Promise<Images> {
+  const root = join(directory, 'image')
+  const folder = join(root, 'opt/rclaude')
+  for (const path of ['etc', 'tmp', 'proc', 'dev', 'sys', 'bin', 'usr', 'opt'])
+    mkdirSync(join(root, path), { recursive: true })
+  const owners = `root:x:0:0:root:/root:/bin/sh\n${WORK_USER.name}:x:${WORK_USER.id}:${WORK_USER.id}::/home:/bin/sh\n`
+  writeFileSync(join(root, 'etc/passwd'), owners)
+  writeFileSync(join(root, 'etc/group'), `root:x:0:\n${WORK_USER.name}:x:${WORK_USER.id}:\n`)
+  for (const program of PROGRAMS) copyProgram(which(program), join(root, 'bin', program), root)
+  const gitCore = execFileSync('git', ['--exec-path'], { encoding: 'utf8' }).trim()
+  mkdirSync(join(root, gitCore), { recursive: true })
+  for (const helper of ['git-remote-http', 'git-remote-https'])
+    copyProgram(join(gitCore, helper), join(root, gitCore, helper), root)
+  for (const helper of ['git-upload-pack', 'git-receive-pack']) symlinkSync('/bin/git', join(root, gitCore, helper))
+  const images = { bare: `rclaude-test-bare:${tag}`, agent: `rclaude-test-agent:${tag}` }
+  await importFolder(docker, root, images.bare, [])
+  mkdirSync(folder)
+  copyProgram(process.execPath, join(folder, 'node'), root)
+  for (const file of readdirSync('dist').filter((name) => /^agent\.js$|\.node$/.test(name)))
+    cpSync(resolve('dist', file), join(folder, file))
+  await importFolder(docker, root, images.agent, [
+    'ENTRYPOINT ["/opt/rclaude/node", "/opt/rclaude/agent.js"]',
+    `ENV RCLAUDE_WORK_USER=${WORK_USER.name} PATH=/bin`,
+  ])
+  return {
+    ...images,
+    agentFolder: folder,
+    remove() {
+      const [program, ...before] = docker
+      execFileSync(program, [...before, 'rmi', '-f', images.bare, images.agent], { stdio: 'ignore' })
+      rmSync(root, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The program itself, and what the loader would load for it, each where it is on this machine. */
+function copyProgram(from: string, to: string, root: string): void {
+  cpSync(realpathSync(from), to)
+  const libraries = execFileSync('ldd', [realpathSync(from)], { encoding: 'utf8' }).match(/\/\S+/g) ?? []
+  for (const library of libraries) {
+    mkdirSync(dirname(join(root, library)), { recursive: true })
+    cpSync(realpathSync(library), join(root, library))
+  }
+}
+
+const which = (program: string): string =>
+  execFileSync('sh', ['-c', 'command -v "$0"', program], { encoding: 'utf8' }).trim()
+
+function importFolder(docker: DockerEngine['docker'], root: string, image: string, changes: string[]): Promise<void> {
+  const [program, ...before] = docker
+  const options = changes.flatMap((change) => ['--change', change])
+  const tar = spawn('tar', ['-C', root, '-c', '.'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const taken = spawn(program, [...before, 'import', ...options, '-', image], { stdio: [tar.stdout, 'ignore', 'pipe'] })
+  let words = ''
+  taken.stderr?.on('data', (chunk) => {
+    words += chunk
+  })
+  return new Promise((done, fail) =>
+    taken.on('exit', (code) => (code === 0 ? done() : fail(new Error(`docker import: ${words}`)))),
+  )
+}

@@ -79,6 +79,11 @@ export const DockerSection = z
       .string()
       .regex(/^\/[^:]*$/, 'expected an absolute path')
       .optional(),
+    /** With `agentFolder`: name or number of the user, and group, that the work runs as. */
+    workUser: z
+      .string()
+      .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*(:\d+)?$/, 'expected a user such as 1000:1000')
+      .default('1000:1000'),
     /** Of every container, besides the launcher's own. */
     labels: z.record(z.string().min(1).max(128), z.string().max(1_000)).default({}),
     deadlines: deadlines(900, 120),

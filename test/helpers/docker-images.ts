@@ -34,10 +34,11 @@ export async function importImages({ docker, directory }: DockerEngine, tag: str
   for (const helper of ['git-remote-http', 'git-remote-https'])
     copyProgram(join(gitCore, helper), join(root, gitCore, helper), root)
   for (const helper of ['git-upload-pack', 'git-receive-pack']) symlinkSync('/bin/git', join(root, gitCore, helper))
+  copyLibraries(process.execPath, root)
   const images = { bare: `rclaude-test-bare:${tag}`, agent: `rclaude-test-agent:${tag}` }
   await importFolder(docker, root, images.bare, [])
   mkdirSync(folder)
-  copyProgram(process.execPath, join(folder, 'node'), root)
+  cpSync(process.execPath, join(folder, 'node'))
   for (const file of readdirSync('dist').filter((name) => /^agent\.js$|\.node$/.test(name)))
     cpSync(resolve('dist', file), join(folder, file))
   await importFolder(docker, root, images.agent, [
@@ -55,9 +56,13 @@ export async function importImages({ docker, directory }: DockerEngine, tag: str
   }
 }
 
-/** The program itself, and what the loader would load for it, each where it is on this machine. */
 function copyProgram(from: string, to: string, root: string): void {
   cpSync(realpathSync(from), to)
+  copyLibraries(from, root)
+}
+
+/** What the loader would load for it, each where it is on this machine. */
+function copyLibraries(from: string, root: string): void {
   const libraries = execFileSync('ldd', [realpathSync(from)], { encoding: 'utf8' }).match(/\/\S+/g) ?? []
   for (const library of libraries) {
     mkdirSync(dirname(join(root, library)), { recursive: true })

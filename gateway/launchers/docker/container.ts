@@ -30,6 +30,7 @@ export function containerOf(
 ): Docker.ContainerCreateOptions & { name: string } {
   const { cpu = section.cpu, memoryBytes = section.memory, image = section.image } = spec.machine
   const isOnHost = URL.canParse(spec.gatewayUrl) && new URL(spec.gatewayUrl).hostname === HOST_NAME
+  const isForeign = section.agentFolder !== undefined // the image knows nothing of agents and users
   return {
     name: nameOf(spec.launchId),
     Image: image,
@@ -39,13 +40,12 @@ export function containerOf(
       [LABELS.task]: spec.taskId,
       [LABELS.launch]: spec.launchId,
     },
-    Env: Object.entries({ ...agentEnvironment(spec), [AGENT_ENV.directory]: DIRECTORY }).map(
-      ([name, value]) => `${name}=${value}`,
-    ),
-    ...(section.agentFolder !== undefined && {
-      Entrypoint: [`${AGENT_FOLDER}/node`, `${AGENT_FOLDER}/agent.js`],
-      Cmd: [],
-    }),
+    Env: Object.entries({
+      ...agentEnvironment(spec),
+      [AGENT_ENV.directory]: DIRECTORY,
+      ...(isForeign && { [AGENT_ENV.workUser]: section.workUser }),
+    }).map(([name, value]) => `${name}=${value}`),
+    ...(isForeign && { Entrypoint: [`${AGENT_FOLDER}/node`, `${AGENT_FOLDER}/agent.js`], Cmd: [], User: '0:0' }),
     HostConfig: {
       Init: true, // what the work leaves behind is reaped
       NanoCpus: Math.round(cpu * NANOS),
@@ -59,7 +59,7 @@ export function containerOf(
       SecurityOpt: ['no-new-privileges'],
       RestartPolicy: { Name: 'no' },
       LogConfig: { Type: 'json-file', Config: { 'max-size': String(LOG_BYTES), 'max-file': '1' } },
-      ...(section.agentFolder !== undefined && { Binds: [`${section.agentFolder}:${AGENT_FOLDER}:ro`] }),
+      ...(isForeign && { Binds: [`${section.agentFolder}:${AGENT_FOLDER}:ro`] }),
     },
   }
 }

@@ -41,7 +41,11 @@ export function createDockerLauncher({ section, gatewayId, env }: DockerLauncher
       await create(docker, containerOf(spec, section, gatewayId))
       found = await inspectOwn(container)
     }
-    if (found === undefined) throw new RclaudeError('internal', `the container ${nameOf(spec.launchId)} was removed`)
+    if (found === undefined)
+      throw new RclaudeError(
+        'internal',
+        `the container ${nameOf(spec.launchId)} was removed, or is not of this gateway's making`,
+      )
     // One that has ended is not started again: its join code is spent.
     if (found.State.Status === 'created') await start(container, found, signal)
     return placementOf(spec.launchId, found.Id, Math.floor(Date.parse(found.Created) / 1000))

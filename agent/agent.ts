@@ -84,7 +84,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       ),
     onBegin(spec) {
       offline.setLimit(spec.maxOfflineSeconds)
-      processes.allow({ running: spec.maxProcesses, users: spec.execUsers })
+      processes.allow({ running: spec.maxProcesses, terminals: spec.terminals?.open, users: spec.execUsers })
       forwardHosts = spec.forwardHosts ?? []
       terminals = spec.terminals ?? terminals
     },

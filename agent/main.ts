@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The agent's process: reads its environment and signals. Everything it prints goes to the launcher's log. */
+import '../host/inherited-files.ts'
 import '../host/young-generation.ts'
 import { AGENT_ENV } from '../protocol/run.ts'
 import { VERSION } from '../protocol/version.ts'

@@ -5,8 +5,7 @@ import type { ProcessId } from '../protocol/ids.ts'
 import type { ProcessSpecInput } from '../protocol/process.ts'
 import type { Gateway } from './api.ts'
 import { type Attached, startAttach } from './attach/attach.ts'
-import { attachPath } from './attach/path.ts'
-import { agentFor } from './network.ts'
+import { dialOf } from './attach/dial.ts'
 import type { World } from './world.ts'
 
 export interface Carried {
@@ -23,10 +22,8 @@ export interface Carried {
 /** A lost way to the gateway is taken up again at the exact byte; lost bytes end it. */
 export async function carry(world: World, gateway: Gateway, carried: Carried): Promise<Attached> {
   const { taskId, spec, processId, stderr, signal } = carried
-  const base = `${gateway.url.replace(/^http/, 'ws')}/v1/tasks/${taskId}`
-  const agent = await agentFor(world, gateway.url)
   return startAttach({
-    connect: (point) => ({ url: base + attachPath(point, spec), headers: gateway.client.headers, agent }),
+    connect: await dialOf(world, gateway, taskId, spec),
     ...(processId !== undefined && { processId }),
     stdin: world.stdin,
     stdout: world.stdout,

@@ -1,8 +1,8 @@
 /** Long text on a terminal: through $PAGER, or less, when there is one. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { findProgram, foldersOf } from '../host/programs.ts'
 import { write } from './output.ts'
-import { which } from './which.ts'
 import { variable, type World } from './world.ts'
 
 /** As git sets it: quit when it fits one screen, show colours, leave the text on the screen. */
@@ -10,7 +10,7 @@ const LESS = 'FRX'
 
 export async function page(world: World, text: AsyncIterable<string>): Promise<void> {
   const pager = variable(world, 'PAGER') ?? 'less'
-  const isThere = (await which(pager.trim().split(/\s+/)[0] ?? '', world.env)) !== undefined
+  const isThere = (await findProgram(pager.trim().split(/\s+/)[0] ?? '', foldersOf(world.env.PATH))) !== undefined
   if (world.stdout.isTTY !== true || pager === 'cat' || !isThere) {
     for await (const piece of text) await write(world.stdout, piece)
     return

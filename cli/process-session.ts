@@ -5,8 +5,7 @@ import { exitCodeOfProcess, type ProcessExit, type ProcessSpecInput } from '../p
 import { formatSeconds } from '../protocol/units.ts'
 import type { Gateway } from './api.ts'
 import { startAttach } from './attach/attach.ts'
-import { attachPath } from './attach/path.ts'
-import { agentFor } from './network.ts'
+import { dialOf } from './attach/dial.ts'
 import type { Output } from './output.ts'
 import type { World } from './world.ts'
 
@@ -30,11 +29,10 @@ export async function processSession(
   out: Output,
   options: SessionOptions,
 ): Promise<number> {
-  const base = `${gateway.url.replace(/^http/, 'ws')}/v1/tasks/${options.taskId}`
-  const agent = await agentFor(world, gateway.url)
+  const connect = await dialOf(world, gateway, options.taskId, options.spec)
   const leaving = new AbortController()
   const attached = startAttach({
-    connect: (point) => ({ url: base + attachPath(point, options.spec), headers: gateway.client.headers, agent }),
+    connect,
     ...(options.processId !== undefined && { processId: options.processId }),
     ...(options.stdin && { stdin: world.stdin }),
     stdout: world.stdout,

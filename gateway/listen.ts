@@ -43,7 +43,7 @@ function bind(server: Server, host: string, port: number): Promise<void> {
 export function urlOf(server: Server, config: GatewayConfig): string {
   if (config.publicUrl !== undefined) return config.publicUrl.replace(/\/$/, '')
   const { address, family, port } = server.address() as AddressInfo
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+  return `${config.listen.tls === undefined ? 'http' : 'https'}://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
 /** Ends all connections, those in use after a while. */

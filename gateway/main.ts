@@ -3,6 +3,7 @@
 import '../host/young-generation.ts'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { RclaudeError } from '../protocol/errors.ts'
@@ -67,7 +68,13 @@ async function main(): Promise<void> {
     agentArgv: [process.execPath, agentScript],
     env: process.env,
   })
+  reloadOnSignal(gateway)
   stopOnSignals(gateway)
+}
+
+/** As daemons do. At a terminal the same signal says that the terminal is gone, and ends the gateway as it ends every program. */
+function reloadOnSignal(gateway: Gateway): void {
+  if (!isatty(0)) process.on('SIGHUP', () => void gateway.reload())
 }
 
 function stopOnSignals(gateway: Gateway): void {

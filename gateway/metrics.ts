@@ -16,7 +16,14 @@ export interface Metrics {
   dialRefused(code: string): void
 }
 
-export function createMetrics({ store, links }: { store: Store; links: AgentLinks }): Metrics {
+export interface MetricsSources {
+  store: Store
+  links: AgentLinks
+  /** Undefined: the gateway speaks plain HTTP. */
+  certificate: { readonly expiresAt: Date } | undefined
+}
+
+export function createMetrics({ store, links, certificate }: MetricsSources): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -40,6 +47,15 @@ export function createMetrics({ store, links }: { store: Store; links: AgentLink
       for (const { tunnel } of links.all()) this.inc({ connection: tunnel.isAttached ? 'up' : 'lost' })
     },
   })
+  if (certificate !== undefined)
+    new Gauge({
+      name: 'rclaude_certificate_expires_timestamp_seconds',
+      help: 'When the certificate that is served expires',
+      registers,
+      collect() {
+        this.set(certificate.expiresAt.getTime() / 1000)
+      },
+    })
   const perTunnel = PER_TUNNEL.map(({ name, help, type, value }) => {
     const Metric = type === 'counter' ? Counter : Gauge
     return { metric: new Metric({ name, help, labelNames: ['task_id'], registers }), value }

@@ -1,5 +1,6 @@
 /** Builds the gateway: the only place that knows which concrete parts it is made of. */
 import { mkdirSync, rmSync } from 'node:fs'
+import { Server as TlsServer } from 'node:https'
 import { join } from 'node:path'
 import { writeOwnerOnly } from '../host/files.ts'
 import { isLoopback } from '../host/loopback.ts'
@@ -12,6 +13,7 @@ import { AcceptedSessions } from '../tunnel/accept-session.ts'
 import { ReplayBudget } from '../tunnel/replay-budget.ts'
 import { keepAdminToken, makeFirstToken } from './admin-token.ts'
 import { openVault } from './auth/vault.ts'
+import { ServedCertificate } from './certificate.ts'
 import { createHold, heldMessage, refuseHalfRestored } from './hold.ts'
 import { createAgentServer } from './http/agent-app.ts'
 import { createAddressOf } from './http/client-address.ts'
@@ -57,6 +59,8 @@ export interface GatewayOptions {
 
 export interface Gateway {
   url: string
+  /** Looks at the certificate's files at once. */
+  reload(): Promise<void>
   /** Ends all connections and closes the store. Tasks go on. */
   stop(): Promise<void>
 }
@@ -64,6 +68,7 @@ export interface Gateway {
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { config, dataDirectory, log } = options
   checkModels(config, (name) => Boolean(options.env[name]))
+  const certificate = config.listen.tls && (await ServedCertificate.open(config.listen.tls, log))
   mkdirSync(dataDirectory, { recursive: true, mode: 0o700 })
   refuseHalfRestored(dataDirectory)
   const lock = lockDataDirectory(dataDirectory)
@@ -85,7 +90,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     config,
     launchers,
     links,
-    metrics: createMetrics({ store, links }),
+    metrics: createMetrics({ store, links, certificate }),
     workspaces: new Workspaces({
       directory: dataDirectory,
       maxInputBytes: config.limits.workspace,
@@ -136,7 +141,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const reconciler = new Reconciler(deps)
   const leases = new Leases(deps)
   const agentServer = createAgentServer(deps)
-  const server = createHttpServer(deps)
+  const server = createHttpServer(deps, certificate?.context)
+  if (server instanceof TlsServer) certificate?.follow(server, config.intervals.certificate * 1000)
   await listen(server, config, join(dataDirectory, 'port'))
   state.url = urlOf(server, config)
   state.isReady = true
@@ -155,6 +161,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     state.isReady = false
     rmSync(join(dataDirectory, 'gateway.json'), { force: true })
     leases.stop()
+    certificate?.stop()
     await Promise.all([reconciler.stop(), retention.stop()])
     for (const link of deps.links.all()) link.close('the gateway is stopping')
     await drain(server)
@@ -165,7 +172,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     log.info('gateway stopped')
   }
 
-  return { url: state.url, stop }
+  async function reload(): Promise<void> {
+    if (certificate === undefined) return log.info('nothing to reload: listen.tls is not set')
+    await certificate.look()
+  }
+
+  return { url: state.url, reload, stop }
 }
 
 function buildLaunchers(

@@ -176,16 +176,23 @@ export function causeOf(error: unknown): string {
   const cause = error instanceof Error ? (error.cause ?? error) : error
   if (!(cause instanceof Error)) return String(cause)
   if (!('code' in cause)) return cause.message
-  return UNKNOWN_AUTHORITY.has(String(cause.code))
-    ? `${cause.code}: its certificate is signed by nobody whom this machine trusts; name your authority's PEM file in NODE_EXTRA_CA_CERTS`
-    : String(cause.code)
+  const code = String(cause.code)
+  const why = TLS_FAILURES[code]
+  return why === undefined ? code : `${code}: ${why}`
 }
 
+const UNKNOWN_AUTHORITY =
+  "its certificate is signed by nobody whom this machine trusts; name your authority's PEM file in NODE_EXTRA_CA_CERTS"
+
 /** OpenSSL's names, as Node gives them. */
-const UNKNOWN_AUTHORITY = new Set([
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-])
+const TLS_FAILURES: Record<string, string> = {
+  DEPTH_ZERO_SELF_SIGNED_CERT: UNKNOWN_AUTHORITY,
+  SELF_SIGNED_CERT_IN_CHAIN: UNKNOWN_AUTHORITY,
+  UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_AUTHORITY,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNKNOWN_AUTHORITY,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNKNOWN_AUTHORITY,
+  CERT_HAS_EXPIRED: "the gateway's certificate has expired, or this machine's clock is wrong",
+  CERT_NOT_YET_VALID: "the gateway's certificate is not valid yet, or this machine's clock is wrong",
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name than the one in the URL',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS there; if it is to be plain http, the URL begins with http://',
+}

@@ -33,6 +33,8 @@ export const GatewayConfig = z.strictObject({
     trustedProxies: z.array(AddressBlock).default([]),
     /** The header that they write. */
     forwardedHeader: z.enum(['x-forwarded-for', 'forwarded']).default('x-forwarded-for'),
+    /** PEM files: with them the gateway speaks TLS, and nothing else, on its port. Undefined: plain HTTP. */
+    tls: z.strictObject({ cert: z.string().min(1), key: z.string().min(1) }).optional(),
   }),
   /** How clients reach the gateway. */
   publicUrl: z.url({ protocol: /^https?$/ }).optional(),
@@ -82,6 +84,8 @@ export const GatewayConfig = z.strictObject({
     launchRetry: Duration.default(5),
     checkpoint: Duration.default(120),
     eventComment: Duration.default(15),
+    /** How often the files of `listen.tls` are looked at. */
+    certificate: Duration.default(10),
     /** How often `retention` is looked after. */
     prune: Duration.default(600),
   }),
@@ -130,6 +134,8 @@ export const GatewayConfig = z.strictObject({
     forwards: z.number().int().positive().max(1_000).default(256),
     /** An honest agent waits between dials, up to 10 s. */
     dialsPerMinute: z.number().int().min(6).default(120),
+    /** Terminals of one task that are open at once. */
+    terminals: z.number().int().positive().max(1_000).default(100),
     /** A terminal that nobody looks at is ended. */
     terminalIdle: Duration.default(3_600),
     /** Lines above a terminal's screen that whoever attaches is sent. */

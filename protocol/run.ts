@@ -120,7 +120,14 @@ export const RunSpec = z.object({
   /** Hosts besides the agent's loopback that connections may be forwarded to. */
   forwardHosts: z.array(ForwardHost).optional(),
   /** Of `rclaude shell` and `exec -t`. */
-  terminals: z.object({ idleSeconds: z.number().positive(), scrollback: z.number().int().nonnegative() }).optional(),
+  terminals: z
+    .object({
+      idleSeconds: z.number().positive(),
+      scrollback: z.number().int().nonnegative(),
+      /** At once */
+      open: z.number().int().positive().optional(),
+    })
+    .optional(),
 })
 export type RunSpec = z.infer<typeof RunSpec>
 

@@ -4,7 +4,8 @@
  * Tries this working tree on other Nodes than the one that is installed (22 and 24, unless said): takes them from npm, where
  * the package node-PLATFORM-ARCH carries the binary and its headers, compiles better-sqlite3 for them, and runs the build,
  * the CLI, the demo and the core of the tests. All in a temporary folder; the project and its node_modules stay as they
- * are. Ends with a table of what was run on which Node; what could not be run is in it with the reason.
+ * are. Ends with a table of what was run on which Node; what could not be run is in it with the reason, and is no failure:
+ * not every machine reaches a registry that has these packages.
  */
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
@@ -20,6 +21,9 @@ const CORE = [
   'test/agent/processes',
   'test/tunnel/http.test.ts',
   'test/e2e/curl.test.ts',
+  'test/e2e/backup.test.ts',
+  'test/e2e/exec.test.ts',
+  'test/e2e/terminals.test.ts',
 ]
 const STEP_TIMEOUT_MS = 600_000
 const TAIL_CHARACTERS = 2_000
@@ -34,7 +38,7 @@ try {
   const rows = (asked.length > 0 ? asked : MAJORS).flatMap(checkNode)
   console.log(`\n| Node | what | result |\n| --- | --- | --- |`)
   for (const { node, what, result } of rows) console.log(`| ${node} | ${what} | ${result} |`)
-  process.exitCode = rows.every(({ result }) => result.startsWith('ok')) ? 0 : 1
+  process.exitCode = rows.some(({ result }) => result.startsWith('failed')) ? 1 : 0
 } finally {
   rmSync(root, { recursive: true, force: true, maxRetries: 5 })
 }
@@ -54,8 +58,18 @@ function checkNode(major) {
 
   const name = `node-${process.platform}-${process.arch}`
   mkdirSync(home)
-  if (!step('install from npm', 'npm', ['install', '--prefix', home, '--no-audit', '--no-fund', `${name}@${major}`]))
+  const isInstalled = step('install from npm', 'npm', [
+    'install',
+    '--prefix',
+    home,
+    '--no-audit',
+    '--no-fund',
+    `${name}@${major}`,
+  ])
+  if (!isInstalled) {
+    rows[0].result = rows[0].result.replace(/^failed/, 'not run: npm install failed')
     return rows
+  }
   const installed = join(home, 'node_modules', name)
   const env = { ...process.env, PATH: `${join(installed, 'bin')}${delimiter}${process.env.PATH}` }
   node = spawnSync('node', ['--version'], { env, encoding: 'utf8' }).stdout.trim().replace('v', '')
@@ -92,7 +106,8 @@ function copyTree(tree) {
   const left = new Set(['.git', 'node_modules', 'dist', 'out'])
   for (const entry of readdirSync('.').filter((entry) => !left.has(entry)))
     cpSync(entry, join(tree, entry), { recursive: true })
-  for (const entry of readdirSync('node_modules').filter((entry) => entry !== 'better-sqlite3'))
+  // Tests bundle into .cache, and what is bundled finds its packages from there.
+  for (const entry of readdirSync('node_modules').filter((entry) => !['better-sqlite3', '.cache'].includes(entry)))
     symlinkSync(resolve('node_modules', entry), join(tree, 'node_modules', entry))
   const native = join(tree, 'node_modules', 'better-sqlite3')
   cpSync('node_modules/better-sqlite3', native, {

@@ -3,8 +3,8 @@
 import type { Clock } from './clock.ts'
 
 export class Attachment {
-  handler: (isAttached: boolean) => void = () => {}
   readonly #clock: Clock
+  readonly #handlers = new Set<(isAttached: boolean) => void>()
   readonly #waiting = new Set<() => void>()
   #isAttached: boolean
   #isOver = false
@@ -22,7 +22,13 @@ export class Attachment {
     if (this.#isOver || this.#isAttached === isAttached) return
     this.#isAttached = isAttached
     if (isAttached) this.#tellWaiting()
-    this.handler(isAttached)
+    for (const handler of [...this.#handlers]) handler(isAttached)
+  }
+
+  /** @returns what ends the watch */
+  watch(handler: (isAttached: boolean) => void): () => void {
+    this.#handlers.add(handler)
+    return () => this.#handlers.delete(handler)
   }
 
   /** There will be no connection any more. */

@@ -116,8 +116,8 @@ export class Session implements Tunnel, StreamLink {
     return this.#attachment.wait(ms, signal)
   }
 
-  onAttachment(handler: (isAttached: boolean) => void): void {
-    this.#attachment.handler = handler
+  onAttachment(handler: (isAttached: boolean) => void): () => void {
+    return this.#attachment.watch(handler)
   }
 
   stats(): TunnelStats {

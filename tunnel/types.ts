@@ -27,8 +27,8 @@ export interface Tunnel {
   readonly isAttached: boolean
   /** Resolves with true as soon as there is a connection, with false when there is none after `ms` or the tunnel closed. */
   whenAttached(ms: number, signal?: AbortSignal): Promise<boolean>
-  /** Sets the one handler for the loss (false) and the return (true) of the connection. Not called at the end. */
-  onAttachment(handler: (isAttached: boolean) => void): void
+  /** Tells of the loss (false) and the return (true) of the connection, not of the end. @returns what ends the watch */
+  onAttachment(handler: (isAttached: boolean) => void): () => void
   /** For operators. */
   stats(): TunnelStats
 }

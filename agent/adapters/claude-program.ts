@@ -1,9 +1,10 @@
 /** Where Claude Code is, and how it is called for an unattended run. */
 import { execFile } from 'node:child_process'
-import { access, constants, readFile } from 'node:fs/promises'
-import { delimiter, dirname, isAbsolute, join } from 'node:path'
+import { readFile } from 'node:fs/promises'
+import { dirname, isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { findProgram, foldersOf, isExecutable } from '../../host/programs.ts'
 import type { AdapterRun } from './adapter.ts'
 
 /** Names the program to use, before any other place is looked at. */
@@ -17,12 +18,8 @@ export async function findClaude(env: Record<string, string>): Promise<string | 
   const named = env[CLAUDE_PATH_VARIABLE]
   if (named) return (await isExecutable(named)) ? named : undefined
   // A relative entry would let the workspace say which program runs.
-  const folders = (env.PATH ?? '').split(delimiter).filter(isAbsolute)
-  for (const folder of folders) {
-    const candidate = join(folder, 'claude')
-    if (await isExecutable(candidate)) return candidate
-  }
-  return installedBeside(dirname(fileURLToPath(import.meta.url)))
+  const folders = foldersOf(env.PATH).filter(isAbsolute)
+  return (await findProgram('claude', folders)) ?? installedBeside(dirname(fileURLToPath(import.meta.url)))
 }
 
 async function installedBeside(folder: string): Promise<string | undefined> {
@@ -38,13 +35,6 @@ async function binaryOf(packageFolder: string): Promise<string | undefined> {
   const bin = typeof manifest === 'object' && manifest !== null && 'bin' in manifest ? manifest.bin : undefined
   const claude = typeof bin === 'object' && bin !== null && 'claude' in bin ? bin.claude : bin
   return typeof claude === 'string' ? join(packageFolder, claude) : undefined
-}
-
-async function isExecutable(path: string): Promise<boolean> {
-  return access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  )
 }
 
 /** Undefined when the program does not say a version: it is not what it claims to be. */

@@ -1,8 +1,8 @@
 /** What the agent knows of its machine at this moment. Use of CPU is the difference of two samples. */
-import { access, constants, stat, statfs } from 'node:fs/promises'
+import { stat, statfs } from 'node:fs/promises'
 import { availableParallelism, totalmem } from 'node:os'
-import { delimiter, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { findProgram, foldersOf, SYSTEM_FOLDERS } from '../../host/programs.ts'
 import { type AgentHealth, type DiskUse, type HealthScope, MAX_PROCESSES_SHOWN } from '../../protocol/health.ts'
 import type { ProcessId } from '../../protocol/ids.ts'
 import { type ContainerSample, sampleContainer } from './container.ts'
@@ -14,7 +14,6 @@ const MIN_INTERVAL_MS = 250
 /** What parts of rclaude need in the task beside the agent. */
 const PROGRAMS = ['git', 'git-lfs', 'sshd'] as const
 /** Where a daemon's program lies, which is not in everybody's PATH. */
-const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 
 /** A process that rclaude started for someone. */
 export interface StartedProcess {
@@ -119,12 +118,9 @@ export class HealthMonitor {
   }
 
   async #programs(): Promise<Record<string, boolean>> {
-    const folders = [...this.#sources.path().split(delimiter).filter(Boolean), ...SYSTEM_FOLDERS]
-    const isThere = async (program: string) => {
-      const tries = folders.map((folder) => access(join(folder, program), constants.X_OK))
-      return (await Promise.allSettled(tries)).some(({ status }) => status === 'fulfilled')
-    }
-    return Object.fromEntries(await Promise.all(PROGRAMS.map(async (name) => [name, await isThere(name)] as const)))
+    const folders = [...foldersOf(this.#sources.path()), ...SYSTEM_FOLDERS]
+    const found = PROGRAMS.map(async (name) => [name, (await findProgram(name, folders)) !== undefined] as const)
+    return Object.fromEntries(await Promise.all(found))
   }
 }
 

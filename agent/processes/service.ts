@@ -32,6 +32,8 @@ export const TERMINAL_LIMITS: TerminalLimits = { idleMs: 3_600_000, scrollback: 
 export interface ProcessRules {
   /** `limits.processes` */
   running?: number | undefined
+  /** `limits.terminals` */
+  terminals?: number | undefined
   /** `agents.execUsers` */
   users?: readonly string[] | undefined
 }
@@ -72,8 +74,9 @@ export class ProcessService {
     this.#limits = { ...PROCESS_LIMITS, ...options.limits }
   }
 
-  allow({ running, users }: ProcessRules): void {
+  allow({ running, terminals, users }: ProcessRules): void {
     this.#limits.running = running ?? this.#limits.running
+    this.#limits.terminals = terminals ?? this.#limits.terminals
     this.#users = users ?? this.#users
   }
 
@@ -202,7 +205,7 @@ export class ProcessService {
     if (spec.tty !== undefined && terminals >= this.#limits.terminals)
       throw new RclaudeError(
         'limit',
-        `${terminals} terminals are open already, which is the limit of ${this.#limits.terminals}; end one and try again`,
+        `${terminals} terminals are open already, which is the limit of ${this.#limits.terminals} (limits.terminals); end one and try again`,
       )
   }
 

@@ -2,6 +2,7 @@
  * The files of one SSH connection. The server gives a session an environment of its own making and starts it in the user's
  * home; so every session goes through a script that sets the task's environment and goes to the workspace, as `exec` has them.
  */
+import { shellQuoted } from '../../host/programs.ts'
 
 /** What the script is asked for when a client wants files (sftp, and scp, which speaks sftp too). */
 const SFTP = 'rclaude-sftp'
@@ -88,8 +89,6 @@ function exportsOf(environment: Readonly<Record<string, string>>): string[] {
     return [LOCALE.test(name) ? `[ -n "\${${name}:-}" ] || ${set}` : set]
   })
 }
-
-const shellQuoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
 /** `%` begins a token there. */
 const path = (text: string): string => `"${text.replaceAll('%', '%%').replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`

@@ -3,10 +3,11 @@
  * client attaches to. The task's host key is made once; what else a connection needs lies in a folder that goes with it.
  */
 import { execFile } from 'node:child_process'
-import { access, chmod, chown, constants, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { findProgram, foldersOf, SYSTEM_FOLDERS } from '../../host/programs.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { SshSession } from '../../protocol/ssh.ts'
 import type { WorkUser } from '../processes/child.ts'
@@ -17,8 +18,6 @@ const run = promisify(execFile)
 
 /** sshd as root wants it, and only a service manager or a package's script makes it. */
 const PRIVILEGE_SEPARATION_FOLDER = '/run/sshd'
-/** Daemons lie outside of most users' PATH. */
-const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 /** Debian, Red Hat, Alpine, and as it was once. */
 const SFTP_FOLDERS = ['/usr/lib/openssh', '/usr/libexec/openssh', '/usr/lib/ssh', '/usr/lib/misc', '/usr/libexec']
 
@@ -78,7 +77,7 @@ export class SshServer {
       session: join(folder, 'session'),
     }
     const config = join(folder, 'sshd_config')
-    const sftpServer = await firstIn(SFTP_FOLDERS, 'sftp-server')
+    const sftpServer = await findProgram('sftp-server', SFTP_FOLDERS)
     const write = async (path: string, text: string, mode: number) => {
       await writeFile(path, text, { mode })
       await own(path, user)
@@ -113,8 +112,8 @@ export class SshServer {
   }
 
   async #find(program: string): Promise<string> {
-    const folders = (this.#options.environment().PATH ?? '').split(delimiter).filter(Boolean)
-    const found = await firstIn([...folders, ...SYSTEM_FOLDERS], program)
+    const folders = foldersOf(this.#options.environment().PATH)
+    const found = await findProgram(program, [...folders, ...SYSTEM_FOLDERS])
     if (found !== undefined) return found
     throw new RclaudeError('unsupported', `there is no ${program} in this task: install openssh-server in its image`)
   }
@@ -122,18 +121,6 @@ export class SshServer {
 
 async function own(path: string, user: WorkUser | undefined): Promise<void> {
   if (user !== undefined) await chown(path, user.uid, user.gid)
-}
-
-async function firstIn(folders: readonly string[], program: string): Promise<string | undefined> {
-  for (const folder of folders) {
-    const path = join(folder, program)
-    const isThere = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    if (isThere) return path
-  }
-  return undefined
 }
 
 /** SSH logs people in by name, so the user needs one. */

@@ -36,7 +36,8 @@ export function startPty(options: Omit<ChildOptions, 'stdin'> & { size: Terminal
   const exited = new Promise<ProcessExit>((settle) => {
     const onExit = (code: number, signal: number) =>
       settle(signal === 0 ? { code, signal: null } : { code: null, signal: signalNames.get(signal) ?? `SIG${signal}` })
-    const forked = binding.fork(program, args, pairs, options.cwd, columns, rows, uid, gid, true, '', onExit)
+    const fork = () => binding.fork(program, args, pairs, options.cwd, columns, rows, uid, gid, true, '', onExit)
+    const forked = options.user === undefined ? fork() : withoutGroups(fork)
     fd = forked.fd
     pid = forked.pid
   })
@@ -56,6 +57,20 @@ export function startPty(options: Omit<ChildOptions, 'stdin'> & { size: Terminal
     if (!terminal.destroyed) binding.resize(fd, size.columns, size.rows)
   }
   return Object.assign(child, { stdin, resize })
+}
+
+/**
+ * The binding changes user and group of the child and leaves it our further groups, which may be root's. A child of
+ * `spawn` loses them; so does this one: between the two calls nothing else of ours runs.
+ */
+function withoutGroups<Result>(fork: () => Result): Result {
+  const groups = process.getgroups?.() ?? []
+  process.setgroups?.([])
+  try {
+    return fork()
+  } finally {
+    process.setgroups?.(groups)
+  }
 }
 
 /** Ending it ends nothing: a terminal's end of input is a key, and its clients come and go. */

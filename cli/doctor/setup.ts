@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { isLoopback } from '../../host/loopback.ts'
+import { findProgram, foldersOf } from '../../host/programs.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { MODEL_KINDS } from '../../protocol/model.ts'
 import { type GatewayInfo, routes } from '../../protocol/routes.ts'
@@ -17,7 +18,7 @@ import type { Gateway } from '../api.ts'
 import { profileFromEnvironment } from '../credentials.ts'
 import { gatewayDirectory } from '../directories.ts'
 import { proxyTo } from '../network.ts'
-import { which } from '../which.ts'
+
 import { variable, type World } from '../world.ts'
 
 import { type Finding, LOW_DISK_BYTES } from './finding.ts'
@@ -46,7 +47,10 @@ export async function checkGit(world: World): Promise<Finding> {
 }
 
 export async function checkClaude(world: World): Promise<Finding> {
-  const path = variable(world, 'RCLAUDE_CLAUDE') ?? (await which('claude', world.env)) ?? (await bundledClaude(world))
+  const path =
+    variable(world, 'RCLAUDE_CLAUDE') ??
+    (await findProgram('claude', foldersOf(world.env.PATH))) ??
+    (await bundledClaude(world))
   const fix = 'install it with npm install -g @anthropic-ai/claude-code (a gateway elsewhere has its own)'
   if (path === undefined) return { name: 'claude', ok: false, detail: 'Claude Code was not found on this machine', fix }
   const version = await runQuietly(path, ['--version'], world)
@@ -57,7 +61,7 @@ export async function checkClaude(world: World): Promise<Finding> {
 /** Where npm puts it when it is installed beside rclaude: in a node_modules/.bin on the way up. */
 async function bundledClaude(world: World): Promise<string | undefined> {
   for (let folder = world.programs; ; folder = dirname(folder)) {
-    const found = await which(join(folder, 'node_modules', '.bin', 'claude'), world.env)
+    const found = await findProgram(join(folder, 'node_modules', '.bin', 'claude'), [])
     if (found !== undefined || folder === dirname(folder)) return found
   }
 }

@@ -1,5 +1,7 @@
 /** What OpenSSH's client must be told to reach a task: as options of one call, and as a block of a configuration file. */
+
 import { join } from 'node:path'
+import { shellQuoted } from '../../host/programs.ts'
 import type { World } from '../world.ts'
 import { hostKeysDirectory, keyFile } from './keys.ts'
 
@@ -34,9 +36,6 @@ function proxyCommand(world: World, { gateway, processId }: ProxyChoice): string
   if (processId !== undefined) words.push('--process', processId)
   return `${words.map((word) => shellQuoted(word).replaceAll('%', '%%')).join(' ')} --user '%r' -- '%h'`
 }
-
-const shellQuoted = (text: string): string =>
-  /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 
 /** @param token that is meant to be replaced by ssh */
 function quoted(path: string, token?: string): string {

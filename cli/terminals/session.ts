@@ -15,8 +15,7 @@ import {
 } from '../../protocol/process.ts'
 import type { Gateway } from '../api.ts'
 import { startAttach } from '../attach/attach.ts'
-import { attachPath } from '../attach/path.ts'
-import { agentFor } from '../network.ts'
+import { dialOf } from '../attach/dial.ts'
 import type { Output } from '../output.ts'
 import { variable, type World } from '../world.ts'
 import type { Recorder } from './cast.ts'
@@ -66,8 +65,7 @@ export async function terminalSession(
   out: Output,
   options: TerminalSessionOptions,
 ): Promise<number> {
-  const base = `${gateway.url.replace(/^http/, 'ws')}/v1/tasks/${options.taskId}`
-  const agent = await agentFor(world, gateway.url)
+  const connect = await dialOf(world, gateway, options.taskId, options.spec)
   const leaving = new AbortController()
   let leftWith = 129
   const leave = (exitCode: number) => {
@@ -86,7 +84,7 @@ export async function terminalSession(
 
   const giveBack = takeTerminal(world, options.interactive, () => restorer.toString())
   const attached = startAttach({
-    connect: (point) => ({ url: base + attachPath(point, options.spec), headers: gateway.client.headers, agent }),
+    connect,
     terminal: () => ({ mode: options.mode, viewer, screen: drawAnew, size: sizeOf(world) }),
     ...(options.processId !== undefined && { processId: options.processId }),
     ...(typed !== undefined && options.mode === 'write' && { stdin: typed }),

@@ -10,15 +10,13 @@
 import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import Database from 'better-sqlite3'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { formatBytes } from '../../protocol/units.ts'
+import { Database } from '../database.ts'
 import { copyRepository } from '../workspaces/copy.ts'
 import { isArchive, pack } from './archive.ts'
 import { listFiles, MANIFEST, type Manifest, newManifest } from './manifest.ts'
 
-/** More pages than a database can have: all in one step, so that a busy gateway cannot make the copy begin anew for ever. */
-const ALL_PAGES = 0x7fff_ffff
 /** What opens the door: left out without the key. */
 export const KEY_FILES = ['secret.key', 'admin-token'] as const
 
@@ -69,11 +67,12 @@ async function fill(folder: string, live: string, options: BackupOptions): Promi
   const source = new Database(live, { readonly: true, fileMustExist: true })
   try {
     progress('database')
-    await source.backup(copy, { progress: () => ALL_PAGES })
+    // In one read transaction: a busy gateway cannot make the copy begin anew for ever.
+    source.prepare('VACUUM INTO ?').run(copy)
     const taskIds = idsIn(copy)
     await copyWorkspaces(options, folder, taskIds)
     await copyArtifacts(options, folder, taskIds)
-    const present = new Set(source.prepare<[], string>('SELECT id FROM tasks').pluck().all())
+    const present = new Set(source.prepareValue<[], string>('SELECT id FROM tasks').all())
     const deleted = taskIds.filter((id) => !present.has(id))
     for (const id of deleted) await removeFiles(folder, id)
     const facts = settle(copy, deleted)
@@ -96,7 +95,7 @@ async function fill(folder: string, live: string, options: BackupOptions): Promi
 function idsIn(file: string): string[] {
   const database = new Database(file, { readonly: true })
   try {
-    return database.prepare<[], string>('SELECT id FROM tasks').pluck().all()
+    return database.prepareValue<[], string>('SELECT id FROM tasks').all()
   } finally {
     database.close()
   }
@@ -143,16 +142,16 @@ async function removeFiles(folder: string, id: string): Promise<void> {
 function settle(file: string, deleted: readonly string[]): Pick<Manifest, 'gatewayId' | 'schema' | 'tasks'> {
   const database = new Database(file)
   try {
-    database.pragma('journal_mode = DELETE')
-    database.pragma('foreign_keys = ON')
+    database.exec('PRAGMA journal_mode = DELETE')
+    database.exec('PRAGMA foreign_keys = ON')
     const remove = database.prepare('DELETE FROM tasks WHERE id = ?')
     database.transaction(() => deleted.forEach((id) => void remove.run(id)))()
-    const check = database.pragma('integrity_check', { simple: true })
+    const check = database.prepareValue<[], string>('PRAGMA integrity_check').get()
     if (check !== 'ok') throw new RclaudeError('internal', `the gateway's database is damaged: ${String(check)}`)
     return {
-      gatewayId: String(database.prepare("SELECT value FROM meta WHERE name = 'gateway_id'").pluck().get()),
-      schema: Number(database.pragma('user_version', { simple: true })),
-      tasks: Number(database.prepare('SELECT count(*) FROM tasks').pluck().get()),
+      gatewayId: String(database.prepareValue("SELECT value FROM meta WHERE name = 'gateway_id'").get()),
+      schema: database.prepareValue<[], number>('PRAGMA user_version').get() ?? 0,
+      tasks: Number(database.prepareValue('SELECT count(*) FROM tasks').get()),
     }
   } finally {
     database.close()

@@ -36,8 +36,8 @@ export function problemHeaders(error: RclaudeError, requestId: string): Record<s
 /** A refused client gets this long to read the answer and close; then its socket is taken away. */
 const REFUSAL_LINGER_MS = 2_000
 
-/** Refuses an upgrade: the answer is written to the socket, which is then closed, whatever the client does. */
-export function refuseUpgrade(
+/** Refuses what comes on a bare socket: the answer is written to it, then it is closed, whatever the client does. */
+export function refuseSocket(
   socket: Duplex,
   error: RclaudeError,
   requestId: string,

@@ -86,12 +86,13 @@ export async function forward(call: Call<AnyRoute>): Promise<Response> {
     'rclaude-request-id': call.requestId,
     ...(mayHaveTrailers(incoming, response) && { trailer: response.headers.trailer }),
   })
-  outgoing.cork() // a short answer is here whole, and goes in one write with its head
+  const { socket } = outgoing
+  socket?.cork() // a short answer is here whole, and goes in one write with its head
   outgoing.flushHeaders()
   response.once('end', () => outgoing.addTrailers(trailersOf(response)))
-  gatherWrites(response, outgoing)
+  gatherWrites(response, socket)
   pipeline(response, outgoing).catch(() => outgoing.destroy())
-  setImmediate(() => outgoing.uncork())
+  setImmediate(() => socket?.uncork())
   return RESPONSE_ALREADY_SENT
 }
 

@@ -18,7 +18,7 @@ import { type GuardOptions, guard } from './guard.ts'
 import { acceptOf, shakeHands } from './handshake.ts'
 import { join } from './join.ts'
 import { upgradePreview } from './previews/upgrade.ts'
-import { refuseUpgrade, toRclaudeError } from './problem.ts'
+import { refuseSocket, toRclaudeError } from './problem.ts'
 import { forwardedPath, requestHeaders } from './proxy.ts'
 import { headerOf } from './request.ts'
 import { streamTo } from './stream-to.ts'
@@ -28,7 +28,7 @@ export const onUpgrade =
   (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     const requestId = newRequestId()
     const refuse = (error: unknown) =>
-      refuseUpgrade(socket, toRclaudeError(error, deps.log, requestId), requestId, {
+      refuseSocket(socket, toRclaudeError(error, deps.log, requestId), requestId, {
         [GATEWAY_HEADER]: deps.store.gatewayId,
       })
     socket.on('error', () => socket.destroy())

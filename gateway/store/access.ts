@@ -1,7 +1,8 @@
 /** Tokens and the audit log. */
-import type { Database } from 'better-sqlite3'
+
 import type { TokenLimits } from '../../protocol/limits.ts'
 import type { AuditRow } from '../../protocol/routes.ts'
+import type { Database } from '../database.ts'
 import type { Store, StoredToken } from './store.ts'
 
 interface TokenRow {

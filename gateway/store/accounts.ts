@@ -1,8 +1,9 @@
 /** What the queue and the accounts ask of the store: who waits, who runs, who spent what today. No texts are read for it. */
-import type { Database } from 'better-sqlite3'
+
 import type { TaskId, TokenId } from '../../protocol/ids.ts'
 import { TokenLimits, utcDay } from '../../protocol/limits.ts'
 import { type AgentName, costOfLastTurn, type Turn } from '../../protocol/task.ts'
+import type { Database } from '../database.ts'
 import type { Store } from './store.ts'
 
 type AccountPart = Pick<Store, 'countQueued' | 'waitingTasks' | 'takenTasks' | 'spentOn' | 'tokenOf' | 'tokenLimits'>
@@ -27,9 +28,9 @@ interface TakenRow {
 const MAX_CHARGE_USD = 1_000_000
 
 export function accountTables(database: Database): AccountPart {
-  const countQueued = database
-    .prepare<[string], number>(`SELECT count(*) FROM tasks WHERE state = 'queued' AND owner = ?`)
-    .pluck()
+  const countQueued = database.prepareValue<[string], number>(
+    `SELECT count(*) FROM tasks WHERE state = 'queued' AND owner = ?`,
+  )
   // One damaged row must not hide the others: `json_valid` leaves it out.
   const waiting = database.prepare<[], WaitingRow>(
     `SELECT id, owner, token_id, agent, budget_usd, facts ->> '$.notBefore' AS not_before FROM tasks
@@ -44,7 +45,7 @@ export function accountTables(database: Database): AccountPart {
   const spent = database.prepare<[string], { owner: string; token_id: TokenId | ''; usd: number }>(
     'SELECT owner, token_id, usd FROM spending WHERE day = ?',
   )
-  const tokenOf = database.prepare<[string], TokenId | null>('SELECT token_id FROM tasks WHERE id = ?').pluck()
+  const tokenOf = database.prepareValue<[string], TokenId | null>('SELECT token_id FROM tasks WHERE id = ?')
   const limits = database.prepare<[], { id: TokenId; limits: string }>(
     'SELECT id, limits FROM tokens WHERE limits IS NOT NULL',
   )

@@ -4,8 +4,8 @@
  */
 import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import Sqlite, { type Database } from 'better-sqlite3'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { Database } from '../database.ts'
 
 /** Copies that are kept, the newest. */
 const KEPT = 2
@@ -50,9 +50,9 @@ function savedBeside(file: string): Array<{ file: string; before: number }> {
 
 function schemaOf(file: string): number | undefined {
   try {
-    const database = new Sqlite(file, { readonly: true })
+    const database = new Database(file, { readonly: true })
     try {
-      return Number(database.pragma('user_version', { simple: true }))
+      return database.prepareValue<[], number>('PRAGMA user_version').get() ?? 0
     } finally {
       database.close()
     }

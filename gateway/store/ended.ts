@@ -1,6 +1,7 @@
 /** Tasks that have ended: found in the order in which they did, and deleted so that it can be said later. */
-import type { Database } from 'better-sqlite3'
+
 import type { TaskId } from '../../protocol/ids.ts'
+import type { Database } from '../database.ts'
 import type { EndedTask, Store } from './store.ts'
 
 type EndedPart = Pick<Store, 'endedTasks' | 'totalEventBytes' | 'buryTask' | 'tombstone' | 'dropTombstones'>
@@ -28,8 +29,7 @@ export function endedTables(database: Database): EndedPart {
   )
   const bury = database.transaction((taskId: TaskId, by: string, at: string): boolean => {
     const owner = database
-      .prepare<[string], string>(`SELECT owner FROM tasks WHERE id = ? AND state = 'ended'`)
-      .pluck()
+      .prepareValue<[string], string>(`SELECT owner FROM tasks WHERE id = ? AND state = 'ended'`)
       .get(taskId)
     if (owner === undefined) return false
     database.prepare('INSERT OR REPLACE INTO pruned_tasks VALUES (?, ?, ?, ?)').run(taskId, owner, at, by)
@@ -52,7 +52,7 @@ export function endedTables(database: Database): EndedPart {
         .map(toEnded)
     },
     totalEventBytes: () =>
-      database.prepare<[], number>('SELECT coalesce(sum(event_bytes), 0) FROM tasks').pluck().get() ?? 0,
+      database.prepareValue<[], number>('SELECT coalesce(sum(event_bytes), 0) FROM tasks').get() ?? 0,
     buryTask: (taskId, { by, at }) => bury.immediate(taskId, by, at),
     tombstone: (taskId) =>
       database

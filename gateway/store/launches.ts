@@ -1,7 +1,8 @@
 /** Launches: the intent is stored before a launcher is called, so no placement is ever unknown. */
-import type { Database } from 'better-sqlite3'
+
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import type { Placement } from '../../protocol/task.ts'
+import type { Database } from '../database.ts'
 import type { Launch, Store } from './store.ts'
 
 interface LaunchRow {
@@ -26,9 +27,9 @@ export function launchTables(database: Database): LaunchPart {
   const bind = database.prepare(
     'UPDATE launches SET credential_hash = @hash WHERE launch_id = @launchId AND (credential_hash IS NULL OR credential_hash = @hash)',
   )
-  const open = database
-    .prepare<[], string>('SELECT placement FROM launches WHERE closed_at IS NULL AND placement IS NOT NULL')
-    .pluck()
+  const open = database.prepareValue<[], string>(
+    'SELECT placement FROM launches WHERE closed_at IS NULL AND placement IS NOT NULL',
+  )
   return {
     insertLaunch: (launch) =>
       void database

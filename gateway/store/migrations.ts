@@ -2,9 +2,10 @@
  * The schema, as a list of steps. A step is never changed once released: the next one is added below. `user_version`
  * says how many were applied; a database with more of them than this build knows is refused.
  */
-import type { Database } from 'better-sqlite3'
+
 import { RclaudeError } from '../../protocol/errors.ts'
 import { VERSION } from '../../protocol/version.ts'
+import type { Database } from '../database.ts'
 import { backupThatFits, saveBefore } from './before-migration.ts'
 
 const STEPS: readonly string[] = [
@@ -180,7 +181,7 @@ export const SCHEMA_VERSION = STEPS.length
 
 /** @param upTo how many steps are wanted: all of them, but for who tries the last ones out */
 export function migrate(database: Database, upTo = STEPS.length, options: MigrateOptions = {}): void {
-  const applied = Number(database.pragma('user_version', { simple: true }))
+  const applied = database.prepareValue<[], number>('PRAGMA user_version').get() ?? 0
   if (applied > STEPS.length) throw new RclaudeError('version_mismatch', tooNew(database, applied))
   if (applied >= upTo) return
   if (applied > 0) options.onBackup?.(saveBefore(database, applied, upTo), applied, upTo)
@@ -189,7 +190,7 @@ export function migrate(database: Database, upTo = STEPS.length, options: Migrat
       database.exec(step)
       options.onStep?.(applied + index + 1)
     }
-    database.pragma(`user_version = ${upTo}`)
+    database.exec(`PRAGMA user_version = ${upTo}`)
   })()
 }
 

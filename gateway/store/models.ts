@@ -1,6 +1,7 @@
 /** Users' model profiles. Secrets lie sealed; whoever reads the database alone learns their names. */
-import type { Database } from 'better-sqlite3'
+
 import { ModelSettings } from '../../protocol/model.ts'
+import type { Database } from '../database.ts'
 import type { Store, StoredModel } from './store.ts'
 
 interface Row {

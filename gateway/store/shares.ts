@@ -1,14 +1,15 @@
 /** Which tasks are shared with whom. A task's rows go with it. */
-import type { Database } from 'better-sqlite3'
+
 import type { Share, ShareAccess } from '../../protocol/routes.ts'
+import type { Database } from '../database.ts'
 import type { Store } from './store.ts'
 
 type SharePart = Pick<Store, 'listShares' | 'getShare' | 'putShare' | 'dropShare'>
 
 export function shareTables(database: Database): SharePart {
-  const get = database
-    .prepare<[string, string], ShareAccess>('SELECT access FROM shares WHERE task_id = ? AND user = ?')
-    .pluck()
+  const get = database.prepareValue<[string, string], ShareAccess>(
+    'SELECT access FROM shares WHERE task_id = ? AND user = ?',
+  )
   return {
     listShares: (taskId) =>
       database

@@ -1,7 +1,8 @@
 /** The store on SQLite: opens the file, migrates it, and puts the tables' parts together. */
-import Database from 'better-sqlite3'
+
 import { RclaudeError } from '../../protocol/errors.ts'
 import { GatewayId, newGatewayId } from '../../protocol/ids.ts'
+import { Database, SqliteError } from '../database.ts'
 import { accessTables } from './access.ts'
 import { accountTables } from './accounts.ts'
 import { endedTables } from './ended.ts'
@@ -15,12 +16,12 @@ import { type OnUnreadable, taskTables } from './tasks.ts'
 /** @param onUnreadable told of a task whose row cannot be understood; it is left out of lists */
 export function openStore(file: string, onUnreadable: OnUnreadable = () => {}, migration: MigrateOptions = {}): Store {
   const database = new Database(file)
-  database.pragma('journal_mode = WAL')
+  database.exec('PRAGMA journal_mode = WAL')
   // A killed process loses nothing that was committed; only a power cut may lose the newest commits.
-  database.pragma('synchronous = NORMAL')
-  database.pragma('foreign_keys = ON')
+  database.exec('PRAGMA synchronous = NORMAL')
+  database.exec('PRAGMA foreign_keys = ON')
   // What is deleted is overwritten, not only forgotten.
-  database.pragma('secure_delete = ON')
+  database.exec('PRAGMA secure_delete = ON')
   migrate(database, undefined, migration)
   forgetLog(database) // of a gateway that was killed
   return {
@@ -38,24 +39,24 @@ export function openStore(file: string, onUnreadable: OnUnreadable = () => {}, m
 }
 
 /** The write-ahead log still holds what was deleted since: it is written back, and emptied. */
-function forgetLog(database: Database.Database): void {
+function forgetLog(database: Database): void {
   try {
-    database.pragma('wal_checkpoint(TRUNCATE)')
+    database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   } catch (error) {
-    if (!(error instanceof Database.SqliteError)) throw error
+    if (!(error instanceof SqliteError)) throw error
     // A full disk: what was deleted is deleted, and the next time takes its traces along.
   }
 }
 
-function metaTable(database: Database.Database): Pick<Store, 'getMeta' | 'setMeta'> {
-  const select = database.prepare<[string], string>('SELECT value FROM meta WHERE name = ?').pluck()
+function metaTable(database: Database): Pick<Store, 'getMeta' | 'setMeta'> {
+  const select = database.prepareValue<[string], string>('SELECT value FROM meta WHERE name = ?')
   const replace = database.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)')
   return { getMeta: (name) => select.get(name), setMeta: (name, value) => void replace.run(name, value) }
 }
 
-function gatewayIdOf(database: Database.Database): GatewayId {
+function gatewayIdOf(database: Database): GatewayId {
   database.prepare(`INSERT OR IGNORE INTO meta VALUES ('gateway_id', ?)`).run(newGatewayId())
-  return GatewayId.parse(database.prepare(`SELECT value FROM meta WHERE name = 'gateway_id'`).pluck().get())
+  return GatewayId.parse(database.prepareValue(`SELECT value FROM meta WHERE name = 'gateway_id'`).get())
 }
 
 /** A full disk becomes an error that says so; the transaction it hit was rolled back. */
@@ -68,7 +69,7 @@ function guarded<Methods extends object>(methods: Methods): Methods {
           try {
             return (method as (...args: unknown[]) => unknown)(...args)
           } catch (error) {
-            if (error instanceof Database.SqliteError && /^SQLITE_(FULL|IOERR)/.test(error.code))
+            if (error instanceof SqliteError && /^SQLITE_(FULL|IOERR)/.test(error.code))
               throw new RclaudeError(
                 'disk_full',
                 `the gateway's disk is full (${error.code}): free space and try again`,

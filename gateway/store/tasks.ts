@@ -1,8 +1,9 @@
 /** Tasks, their events and their undelivered secrets. */
-import type { Database } from 'better-sqlite3'
+
 import type { AgentEvent } from '../../protocol/event.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { type StateName, type Task, TaskState } from '../../protocol/task.ts'
+import type { Database } from '../database.ts'
 import { spending } from './accounts.ts'
 import type { Lease, NewTask, Store, TaskChange, TaskFilter } from './store.ts'
 import {
@@ -57,13 +58,11 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
   const selectEvents = database.prepare<[string, number, number], EventRow>(
     'SELECT seq, at, turn, launch_id, body FROM events WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?',
   )
-  const countInState = database.prepare<[StateName], number>('SELECT count(*) FROM tasks WHERE state = ?').pluck()
-  const selectActiveIds = database.prepare<[], TaskId>(`SELECT id FROM tasks WHERE state <> 'ended' ORDER BY n`).pluck()
-  const selectTaskOfLaunch = database
-    .prepare<[string], TaskId>('SELECT task_id FROM launches WHERE launch_id = ?')
-    .pluck()
-  const selectEventBytes = database.prepare<[string], number>('SELECT event_bytes FROM tasks WHERE id = ?').pluck()
-  const selectLast = database.prepare('SELECT max(agent_seq) FROM events WHERE launch_id = ?').pluck()
+  const countInState = database.prepareValue<[StateName], number>('SELECT count(*) FROM tasks WHERE state = ?')
+  const selectActiveIds = database.prepareValue<[], TaskId>(`SELECT id FROM tasks WHERE state <> 'ended' ORDER BY n`)
+  const selectTaskOfLaunch = database.prepareValue<[string], TaskId>('SELECT task_id FROM launches WHERE launch_id = ?')
+  const selectEventBytes = database.prepareValue<[string], number>('SELECT event_bytes FROM tasks WHERE id = ?')
+  const selectLast = database.prepareValue('SELECT max(agent_seq) FROM events WHERE launch_id = ?')
   const selectLeases = database.prepare<[], Lease>(
     'SELECT task_id AS taskId, grace_seconds AS graceSeconds FROM leases',
   )
@@ -220,7 +219,7 @@ export function taskTables(database: Database, onUnreadable: OnUnreadable, onSec
     dropLease: (taskId) => void database.prepare('DELETE FROM leases WHERE task_id = ?').run(taskId),
     eventBytes: (taskId) => selectEventBytes.get(taskId) ?? 0,
     sealedSecrets: (taskId) =>
-      database.prepare('SELECT sealed FROM secrets WHERE task_id = ?').pluck().get(taskId) as Buffer | undefined,
+      database.prepareValue('SELECT sealed FROM secrets WHERE task_id = ?').get(taskId) as Buffer | undefined,
     putSecrets: (taskId, sealed) => void putSecrets.run(taskId, sealed),
     dropSecrets(taskId) {
       if (dropSecrets.run(taskId).changes > 0) onSecretsDropped()

@@ -52,16 +52,20 @@ async function hearOut(context: TaskContext, task: Task, deadline: number): Prom
   const hasResult = task.turns.at(-1)?.result !== undefined
   // Without a result nobody expects the agent to come back: it crashed, or it was given up.
   const patience = hasResult ? REDIAL_GRACE_MS : 0
-  const link = await linkOf(context, placement, Math.min(Date.now() + patience, deadline))
-  if (link === undefined) return
-  try {
-    const { lastAgentSeq } = await savedStatus(link, task, deadline)
-    await until(
-      () => context.store.lastAgentSeq(placement.launchId) >= lastAgentSeq,
-      Math.min(Date.now() + REDIAL_GRACE_MS, deadline),
-    )
-  } catch (error) {
-    context.log.warn({ err: error, taskId: task.id }, 'cannot hear the agent out')
+  let link = await linkOf(context, placement, Math.min(Date.now() + patience, deadline))
+  while (link !== undefined) {
+    try {
+      const { lastAgentSeq } = await savedStatus(link, task, deadline)
+      await until(
+        () => context.store.lastAgentSeq(placement.launchId) >= lastAgentSeq,
+        Math.min(Date.now() + REDIAL_GRACE_MS, deadline),
+      )
+      return
+    } catch (error) {
+      context.log.warn({ err: error, taskId: task.id }, 'cannot hear the agent out')
+      const isLost = error instanceof RclaudeError && error.code === 'agent_offline' && !link.isAttached
+      link = isLost ? await linkOf(context, placement, Math.min(Date.now() + REDIAL_GRACE_MS, deadline)) : undefined
+    }
   }
 }
 
@@ -78,17 +82,15 @@ async function savedStatus(link: AgentLink, task: Task, deadline: number): Promi
   return status
 }
 
+/** Of a placement that is gone nobody answers, even if its connection still looks alive: its end may not have been heard. */
 async function linkOf(context: TaskContext, placement: Placement, deadline: number): Promise<AgentLink | undefined> {
-  const find = () => reachable(context, placement)
-  const isAlive = async () => (await statusOf(context, placement)) !== 'gone'
-  while (find() === undefined && Date.now() < deadline && (await isAlive())) await pause(POLL_MS * 4)
-  return find()
-}
-
-/** A connection that is lost is waited for by whoever can wait; here the end is near, and the placement may be gone. */
-function reachable(context: TaskContext, placement: Placement): AgentLink | undefined {
-  const link = context.links.ofLaunch(placement.launchId)
-  return link?.isAttached ? link : undefined
+  while ((await statusOf(context, placement)) !== 'gone') {
+    const link = context.links.ofLaunch(placement.launchId)
+    if (link?.isAttached) return link
+    if (Date.now() >= deadline) return undefined
+    await pause(POLL_MS * 4)
+  }
+  return undefined
 }
 
 /** Writes down what the task's repository holds, and a result for a turn whose agent could give none. */
@@ -149,7 +151,8 @@ function missingResult(task: Task, filesChanged: number): RunResult | undefined 
 
 /** The agent is told to leave, and given a moment for it. */
 async function letGo(context: TaskContext, placement: Placement, taskId: Task['id'], deadline: number): Promise<void> {
-  await reachable(context, placement)
+  const link = await linkOf(context, placement, Date.now())
+  await link
     ?.call('POST', '/shutdown', {})
     .catch((error: unknown) => context.log.debug({ err: error, taskId }, 'the agent left without an answer'))
   await untilGone(context, placement, Math.min(Date.now() + LEAVE_GRACE_MS, deadline))

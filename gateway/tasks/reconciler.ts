@@ -10,7 +10,6 @@ import type { Launcher, PlacementStatus } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { launchQueued } from './launch.ts'
 import { Looks } from './looks.ts'
-import { isGone } from './verdict.ts'
 
 /** Every so many rounds the launchers are asked for placements that no task owns. */
 const SWEEP_EVERY = 6
@@ -148,19 +147,10 @@ export class Reconciler {
       if (own.length === 0) continue
       // One that does not answer keeps nobody from hearing the others.
       await this.#asking(launcher, async () => {
-        for (const [launchId, status] of await launcher.inspect(own)) {
-          statuses.set(launchId, status)
-          if (isGone(status)) this.#forget(launchId)
-        }
+        for (const [launchId, status] of await launcher.inspect(own)) statuses.set(launchId, status)
       })
     }
     return statuses
-  }
-
-  /** A tunnel whose machine is gone is not taken up again: whoever is in the middle of a call need not wait for that. */
-  #forget(launchId: LaunchId): void {
-    const link = this.#context.links.ofLaunch(launchId)
-    if (link?.isAttached === false) link.close('its machine is gone')
   }
 
   async #asking(launcher: Launcher, work: () => Promise<void>): Promise<void> {

@@ -65,12 +65,7 @@ export class AgentLink {
    * @throws RclaudeError `agent_offline`, `limit`, or the signal's reason
    */
   async open(signal?: AbortSignal): Promise<TunnelStream> {
-    if (!(await this.tunnel.whenAttached(this.#attachWaitMs, signal)))
-      throw new RclaudeError(
-        'agent_offline',
-        `the agent of task ${this.taskId} has lost its connection; try again soon`,
-        { retryAfterSeconds: 5 },
-      )
+    if (!(await this.tunnel.whenAttached(this.#attachWaitMs, signal))) throw this.#offline()
     try {
       return this.tunnel.open()
     } catch (cause) {
@@ -85,7 +80,11 @@ export class AgentLink {
     }
   }
 
-  /** A small JSON request. @throws RclaudeError `agent_failed`, `agent_timeout`, or as open() */
+  /**
+   * A small JSON request. It may be repeated, so a connection that is lost meanwhile ends it at once: the agent may be dead,
+   * and whoever asks knows better how long to wait for it.
+   * @throws RclaudeError `agent_failed`, `agent_timeout`, or as open()
+   */
   async call(
     method: 'GET' | 'POST',
     path: string,
@@ -94,21 +93,33 @@ export class AgentLink {
   ): Promise<unknown> {
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
     const deadline = startDeadline(method, path, timeoutMs)
+    let forget = () => {}
     try {
-      const response = await this.#send(method, path, payload, deadline.signal)
+      const stream = await this.open(deadline.signal)
+      const lost = new AbortController()
+      forget = this.tunnel.onAttachment((isAttached) => isAttached || lost.abort(this.#offline()))
+      const signal = AbortSignal.any([deadline.signal, lost.signal])
+      const response = await this.#send(stream, method, path, payload, signal)
       const text = await readText(response)
       if ((response.statusCode ?? 500) >= 400) throw problemOf(response, text)
       return text === '' ? undefined : parseJson(text)
     } finally {
+      forget()
       deadline.stop()
     }
+  }
+
+  #offline(): RclaudeError {
+    const message = `the agent of task ${this.taskId} has lost its connection; try again soon`
+    return new RclaudeError('agent_offline', message, { retryAfterSeconds: 5 })
   }
 
   /** A stream that the agent goes on writing; it breaks with the tunnel. */
   async stream(path: string): Promise<IncomingMessage> {
     const deadline = startDeadline('GET', path, this.#callTimeoutMs)
     try {
-      const response = await this.#send('GET', path, undefined, deadline.signal)
+      const stream = await this.open(deadline.signal)
+      const response = await this.#send(stream, 'GET', path, undefined, deadline.signal)
       if (response.statusCode !== 200) throw problemOf(response, await readText(response))
       return response
     } finally {
@@ -117,13 +128,13 @@ export class AgentLink {
   }
 
   /** The signal cuts the exchange off until it is stopped: an agent that answers and then stalls holds nobody up. */
-  async #send(
+  #send(
+    stream: TunnelStream,
     method: string,
     path: string,
     payload: Buffer | undefined,
     signal: AbortSignal,
   ): Promise<IncomingMessage> {
-    const stream = await this.open(signal)
     return new Promise((resolve, reject) => {
       const request = requestOver(stream, {
         method,

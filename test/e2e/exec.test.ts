@@ -12,7 +12,10 @@ const world = new World({ RCLAUDE_AGENTS__EXEC_USERS: '[nobody, no-such-user]' }
 let taskId = ''
 
 beforeAll(async () => {
+  const groups = process.getgroups?.() ?? []
+  if (isRoot) process.setgroups?.([0, 4, 42]) // gateway and agent inherit them, other users must not
   await world.startGateway()
+  if (isRoot) process.setgroups?.(groups)
   const { id } = await world.createTask({ agent: 'command', command: ['sleep', '1000'], workspace: { kind: 'none' } })
   await world.state(id, 'running')
   taskId = id
@@ -146,22 +149,25 @@ test('--env-from sets variables, -e comes after it, and a bad line is named with
   })
 })
 
-test('--user becomes another user where the gateway names it, with the home of that user', async () => {
-  if (!isRoot) return console.warn('exec --user: not tried as another user, since that takes root')
-  const { code, stdout } = await exec(['-u', 'nobody'], 'sh', '-c', 'id -u; id -G; echo $USER; echo $HOME')
-  const [uid, groups, name, home] = stdout.split('\n')
-  expect([code, uid, name]).toEqual([0, '65534', 'nobody'])
-  expect(groups?.split(' ')).toHaveLength(1)
-  expect(home).not.toContain(world.directory)
-  expect(await exec(['-u', 'daemon'], 'true')).toMatchObject({
-    code: 125,
-    stderr: expect.stringContaining('agents.execUsers'),
-  })
-  expect(await exec(['-u', 'no-such-user'], 'true')).toMatchObject({
-    code: 2,
-    stderr: expect.stringContaining('no such user'),
-  })
-})
+test.each([[['-u', 'nobody']], [['-t', '-u', 'nobody']]])(
+  '%j becomes another user where the gateway names it, with the home and only the group of that user',
+  async (options) => {
+    if (!isRoot) return console.warn('exec --user: not tried as another user, since that takes root')
+    const { code, stdout } = await exec(options, 'sh', '-c', 'id -u; id -G; echo $USER; echo $HOME')
+    const [uid, groups, name, home] = stdout.split(/\r?\n/)
+    expect([code, uid, name]).toEqual([0, '65534', 'nobody'])
+    expect(groups).toBe('65534')
+    expect(home).not.toContain(world.directory)
+    expect(await exec(['-u', 'daemon'], 'true')).toMatchObject({
+      code: 125,
+      stderr: expect.stringContaining('agents.execUsers'),
+    })
+    expect(await exec(['-u', 'no-such-user'], 'true')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('no such user'),
+    })
+  },
+)
 
 test('a process of another user is stopped as any other', async () => {
   if (!isRoot) return console.warn('exec --user: not tried as another user, since that takes root')

@@ -1,9 +1,12 @@
 /** `rclaude run --repo` of a private repository, through the CLI, a gateway and an agent, to a real git server. */
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { routes } from '../../protocol/routes.ts'
+import { serveGit } from '../helpers/git-server.ts'
 import { startPrivateGit } from '../helpers/private-git.ts'
+import { temporaryDirectory } from '../helpers/temporary.ts'
 import { startWorld, type World } from '../helpers/world.ts'
 
 const TOKEN = 'canary-of-the-clone-0123456789'
@@ -104,4 +107,36 @@ test('a token that was not delivered is sealed, and gone from the gateway afterw
   expect(database().join('')).not.toContain(TOKEN)
   expect(await world.ended(id)).toMatchObject({ outcome: 'succeeded' })
   expect(world.gatewayLog).not.toContain(TOKEN)
+})
+
+test('submodules are named as left out, and come with the set-up that the message names', async () => {
+  const root = temporaryDirectory()
+  const git = (...args: string[]) =>
+    execFileSync(
+      'git',
+      ['-c', 'user.name=U', '-c', 'user.email=u@example.org', '-c', 'protocol.file.allow=always', ...args],
+      {
+        cwd: root,
+        stdio: 'pipe',
+      },
+    )
+  const url = await serveGit(root)
+  for (const name of ['part', 'whole']) {
+    git('init', '-qb', 'main', `${name}.git`)
+    git('-C', `${name}.git`, 'commit', '-q', '--allow-empty', '-m', name)
+  }
+  execFileSync('sh', ['-c', 'echo from the part > part.git/part.txt'], { cwd: root })
+  git('-C', 'part.git', 'add', '.')
+  git('-C', 'part.git', 'commit', '-qm', 'file')
+  git('-C', 'whole.git', 'submodule', '--quiet', 'add', join(root, 'part.git'), 'lib/part')
+  git('-C', 'whole.git', 'config', '-f', '.gitmodules', 'submodule.lib/part.url', `${url}/part.git`)
+  git('-C', 'whole.git', 'commit', '-qam', 'with a submodule')
+  const world = await startWorld()
+  const args = ['run', '--unsandboxed', '--repo', `${url}/whole.git`]
+  const without = await run(world, [...args, '--', 'ls', 'lib/part'])
+  expect(without.stdout + without.stderr).toContain('--setup "git submodule update --init"')
+  expect(without.stdout).not.toContain('part.txt')
+  const done = await run(world, [...args, '--setup', 'git submodule update --init', '--', 'cat', 'lib/part/part.txt'])
+  expect(done).toMatchObject({ code: 0 })
+  expect(done.stdout).toContain('from the part')
 })

@@ -133,3 +133,16 @@ test('what is recorded is played again', async () => {
   writeFileSync(cast, '{"version":2}\nnonsense\n')
   expect((await world.cli(['replay', cast])).stderr).toContain('line 2')
 })
+
+test('one terminal more than the gateway allows is refused by the name of the limit, and a closed one makes room', async () => {
+  const world = await startWorld({ settings: { RCLAUDE_LIMITS__TERMINALS: '1' } })
+  const id = await idleTask(world)
+  const first = onTerminal(world, 'shell', id, '--', 'sh', '-c', 'echo ready; read x')
+  await first.shows('ready')
+  const second = await world.cli(['exec', '-t', id, '--', 'true'], { env: world.asAdmin })
+  expect(second.stderr).toContain('1 terminals are open already, which is the limit of 1 (limits.terminals)')
+  expect(second.code).not.toBe(0)
+  first.type('\r')
+  await first.ends(0)
+  expect((await world.cli(['exec', '-t', id, '--', 'true'], { env: world.asAdmin })).code).toBe(0)
+})

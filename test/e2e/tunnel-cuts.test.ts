@@ -108,3 +108,15 @@ test('an agent without a connection for longer is offline, requests wait and get
   await world.api().call(routes.stopTask, { params: { taskId: id }, body: {} })
   await world.ended(id)
 })
+
+test('a killed agent whose connection still looks alive is not waited for', async () => {
+  const { relay, world } = await startCuttable()
+  const id = await idle(world)
+  await eventually('it works', () => world.commands().some((command) => command.startsWith('sleep')))
+  const task = await world.getTask(id)
+  relay.goSilent()
+  if (task.state === 'running') process.kill(Number(task.placement.handle), 'SIGKILL')
+  // A request to it would take 30 s to be given up.
+  expect(await world.ended(id, 20_000)).toMatchObject({ outcome: 'lost', reason: 'placement_gone' })
+  expect(world.commands().filter((command) => /sleep|agent\.js/.test(command))).toEqual([])
+})

@@ -19,22 +19,32 @@ export interface PrivateCa extends Certificate {
   /** For NODE_EXTRA_CA_CERTS. */
   file: string
   /** The certificate's and its key's. */
-  files: { key: string; cert: string }
+  files: Certificate
+  /** Another certificate of this authority with a key of its own. @returns their files */
+  issue(options?: { days?: number; commonName?: string; names?: string }): Certificate
 }
 
-/** A certificate for `gateway.test`, 127.0.0.1 and localhost. */
+const NAMES = 'DNS:gateway.test,DNS:*.preview.gateway.test,DNS:localhost,IP:127.0.0.1'
+
+/** A certificate for `gateway.test`, names below `preview.gateway.test`, 127.0.0.1 and localhost. */
 export function makePrivateCa(): PrivateCa {
   const folder = temporaryDirectory()
   const at = (name: string) => join(folder, name)
   const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe', cwd: folder })
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
   openssl('req', '-x509', ...newKey, '-days', '1', '-subj', '/CN=Private CA', '-keyout', 'ca.key', '-out', 'ca.pem')
-  openssl('req', ...newKey, '-subj', '/CN=gateway', '-keyout', 'key.pem', '-out', 'request.pem')
-  writeFileSync(at('names'), 'subjectAltName=DNS:gateway.test,DNS:localhost,IP:127.0.0.1\n')
-  const signed = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '1', '-extfile', 'names']
-  openssl('x509', '-req', '-in', 'request.pem', ...signed, '-out', 'cert.pem')
-  const files = { key: at('key.pem'), cert: at('cert.pem') }
-  return { file: at('ca.pem'), files, key: readFileSync(files.key, 'utf8'), cert: readFileSync(files.cert, 'utf8') }
+  const signed = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'names']
+  let issued = 0
+  const issue: PrivateCa['issue'] = ({ days = 1, commonName = 'gateway', names = NAMES } = {}) => {
+    writeFileSync(at('names'), `subjectAltName=${names}\n`)
+    const [key, cert] = [`key${++issued}.pem`, `cert${issued}.pem`]
+    openssl('req', ...newKey, '-subj', `/CN=${commonName}`, '-keyout', key, '-out', 'request.pem')
+    openssl('x509', '-req', '-in', 'request.pem', ...signed, '-days', String(days), '-out', cert)
+    return { key: at(key), cert: at(cert) }
+  }
+  const files = issue()
+  const [key, cert] = [readFileSync(files.key, 'utf8'), readFileSync(files.cert, 'utf8')]
+  return { file: at('ca.pem'), files, issue, key, cert }
 }
 
 export interface Terminator {

@@ -82,6 +82,7 @@ export interface Relay {
 
 export async function startRelay(target: number): Promise<Relay> {
   const sockets = new Set<Socket>()
+  const silent = new WeakSet<Socket>()
   const server = createTcpServer((near) => {
     if (relay.isClosed) {
       near.destroy()
@@ -94,6 +95,7 @@ export async function startRelay(target: number): Promise<Relay> {
       socket.on('error', () => {})
       socket.on('close', () => {
         sockets.delete(socket)
+        if (silent.has(socket)) return
         near.destroy()
         far.destroy()
       })
@@ -110,6 +112,7 @@ export async function startRelay(target: number): Promise<Relay> {
     },
     goSilent() {
       for (const socket of sockets) {
+        silent.add(socket)
         socket.unpipe()
         socket.on('data', () => {}) // read, and lost
       }

@@ -107,7 +107,7 @@ async function pass(
   const said = await answer
   response.writeHead(said.statusCode ?? 502, fromServer(said.headers, port))
   response.flushHeaders()
-  gatherWrites(said, response)
+  gatherWrites(said, response.socket)
   pipeline(said, response).catch(() => response.destroy())
 }
 

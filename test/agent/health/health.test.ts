@@ -50,12 +50,13 @@ test.runIf(isLinux)('a busy process is on top, with its use of CPU and the id it
 test.runIf(isLinux)("of a machine that others use too, only the task's own processes count", async () => {
   const orphaned = start('setsid sleep 60 & setsid sleep 61 & exec sleep 0', { [MARK.name]: MARK.value })
   await new Promise((resolve) => orphaned.once('exit', resolve))
-  const own = await processesOfTask(MARK)
-  const sleepers = own.filter(({ name }) => name === 'sleep')
-  onTestFinished(() => {
-    for (const { pid } of sleepers) process.kill(pid, 'SIGKILL')
+  onTestFinished(async () => {
+    for (const { pid, name } of await processesOfTask(MARK)) if (name === 'sleep') process.kill(pid, 'SIGKILL')
   })
-  expect(sleepers).toHaveLength(2)
+  const own = await eventually('both have become what they are', async () => {
+    const seen = await processesOfTask(MARK)
+    return seen.filter(({ name }) => name === 'sleep').length === 2 && seen
+  })
   expect(own.map(({ pid }) => pid)).toContain(process.pid)
   expect(own.map(({ pid }) => pid)).not.toContain(1)
   expect(own.map(({ pid }) => pid)).not.toContain(process.ppid)

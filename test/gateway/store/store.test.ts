@@ -2,9 +2,9 @@ import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { copyFileSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import Database from 'better-sqlite3'
 import { build } from 'esbuild'
 import { expect, test } from 'vitest'
+import { Database } from '../../../gateway/database.ts'
 import { saveBefore } from '../../../gateway/store/before-migration.ts'
 import { migrate, SCHEMA_VERSION } from '../../../gateway/store/migrations.ts'
 import { openStore } from '../../../gateway/store/sqlite.ts'
@@ -191,7 +191,7 @@ test('a database of a newer gateway is refused and left alone', () => {
   const file = join(temporaryDirectory(), 'gateway.db')
   openStore(file).close()
   const database = new Database(file)
-  database.pragma('user_version = 999')
+  database.exec('PRAGMA user_version = 999')
   database.close()
   expect(() => openStore(file)).toThrow(/newer gateway/)
 })
@@ -260,7 +260,7 @@ test('tasks of a database of the first version are found as they were', () => {
   store.deleteTask(id)
   store.close()
   const left = new Database(file)
-  expect(left.prepare('SELECT count(*) FROM task_texts').pluck().get()).toBe(0)
+  expect(left.prepareValue('SELECT count(*) FROM task_texts').get()).toBe(0)
   left.close()
 })
 
@@ -353,14 +353,14 @@ test('a database is saved before it is migrated, and a gateway that is too old f
   openStore(file, undefined, { onBackup: (name) => saved.push(name) }).close()
   expect(saved).toEqual([`${file}.before-${SCHEMA_VERSION}`])
   const copy = new Database(saved[0] as string, { readonly: true })
-  expect(copy.pragma('user_version', { simple: true })).toBe(1)
-  expect(copy.prepare('SELECT value FROM meta').pluck().get()).toBe('gw_abcdefghjkmn')
+  expect(copy.prepareValue('PRAGMA user_version').get()).toBe(1)
+  expect(copy.prepareValue('SELECT value FROM meta').get()).toBe('gw_abcdefghjkmn')
   copy.close()
   openStore(file, undefined, { onBackup: (name) => saved.push(name) }).close()
   expect(saved).toHaveLength(1)
 
   const newer = new Database(file)
-  newer.pragma(`user_version = ${SCHEMA_VERSION + 1}`)
+  newer.exec(`PRAGMA user_version = ${SCHEMA_VERSION + 1}`)
   newer.close()
   expect(() => openStore(file)).toThrow(
     new RegExp(
@@ -399,7 +399,7 @@ test.each(['saved', 'migrating'])(
     const killed = spawnSync(process.execPath, [program, file, at], { encoding: 'utf8' })
     expect(killed).toMatchObject({ signal: 'SIGKILL', stderr: '' })
     const between = new Database(file)
-    expect(between.pragma('user_version', { simple: true })).toBe(1)
+    expect(between.prepareValue('PRAGMA user_version').get()).toBe(1)
     between.close()
     const store = openStore(file)
     expect(store.gatewayId).toBe('gw_abcdefghjkmn')

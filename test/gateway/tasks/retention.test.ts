@@ -1,8 +1,8 @@
 /** What is deleted by itself, what never is, and what is said of it afterwards: on a real gateway. */
 import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import Database from 'better-sqlite3'
 import { expect, test } from 'vitest'
+import { Database } from '../../../gateway/database.ts'
 import { createLogger } from '../../../gateway/log.ts'
 import { openStore } from '../../../gateway/store/sqlite.ts'
 import { type PruneContext, remove, sweep } from '../../../gateway/tasks/prune.ts'

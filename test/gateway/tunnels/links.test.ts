@@ -4,7 +4,10 @@ import { expect, onTestFinished, test } from 'vitest'
 import { AgentLink, AgentLinks } from '../../../gateway/tunnels/links.ts'
 import { newLaunchId, newTaskId } from '../../../protocol/ids.ts'
 import { serveStreams } from '../../../tunnel/http.ts'
+import { OWN_PEER } from '../../../tunnel/tunnel.ts'
+import { eventually } from '../../helpers/eventually.ts'
 import { joinedInMemory } from '../../tunnel/joined.ts'
+import { startAcceptor, startDialling, startRelay } from '../../tunnel/resuming.ts'
 
 function linkTo(agent: RequestListener, callTimeoutMs = 300): AgentLink {
   const { client, server: gatewaySide } = joinedInMemory()
@@ -27,6 +30,26 @@ test('an answer that begins and never ends is given up like one that never begin
   await expect(silent.call('POST', '/stop', {})).rejects.toMatchObject({ code: 'agent_timeout' })
   const refusing = linkTo((_request, response) => void response.writeHead(500).write('{'))
   await expect(refusing.stream('/events')).rejects.toMatchObject({ code: 'agent_timeout' })
+})
+
+test('a request whose connection is lost ends at once, and the next one goes over the connection that replaces it', async () => {
+  const acceptor = await startAcceptor(OWN_PEER)
+  const relay = await startRelay(acceptor.port)
+  const agentSide = await startDialling(relay.port, OWN_PEER).first
+  const gatewaySide = await eventually('the gateway has it', () => acceptor.tunnels[0])
+  let asked = 0
+  const server = createServer((_request, response) => {
+    asked += 1
+    if (asked > 1) response.end('{"turn":1}')
+  })
+  onTestFinished(() => void server.closeAllConnections())
+  serveStreams(agentSide, server)
+  const link = new AgentLink(newTaskId(), newLaunchId(), gatewaySide, { version: 'test', capabilities: [] })
+  const hanging = link.call('GET', '/run')
+  await eventually('the agent is asked', () => asked === 1)
+  relay.cut()
+  await expect(hanging).rejects.toMatchObject({ code: 'agent_offline' })
+  expect(await link.call('GET', '/run')).toEqual({ turn: 1 })
 })
 
 test('a stream over the cap is refused as a limit, one after go-away as an agent that is leaving', async () => {

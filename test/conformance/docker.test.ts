@@ -1,17 +1,14 @@
 /** The docker launcher against the promises of every launcher, on a real engine. */
-import { execFileSync } from 'node:child_process'
 import { createDockerLauncher } from '../../gateway/launchers/docker/docker.ts'
 import { DockerSection } from '../../protocol/launcher-config.ts'
-import { startDockerEngine } from '../helpers/docker-engine.ts'
+import { runDocker, startDockerEngine } from '../helpers/docker-engine.ts'
 import { importImages } from '../helpers/docker-images.ts'
 import { launcherConformance } from './launcher.ts'
 
 launcherConformance('docker', async () => {
   const engine = await startDockerEngine()
   if (typeof engine === 'string') return engine
-  const images = await importImages(engine, `conformance-${process.pid}`)
-  const [program, ...before] = engine.docker
-  const docker = (...args: string[]) => execFileSync(program, [...before, ...args], { encoding: 'utf8' }).trim()
+  const images = importImages(engine, `conformance-${process.pid}`)
   const section = DockerSection.parse({
     host: engine.host,
     image: images.agent,
@@ -25,11 +22,11 @@ launcherConformance('docker', async () => {
     reach: '127.0.0.1',
     launcher: (gatewayId) => createDockerLauncher({ section, gatewayId, env: {} }),
     async remains({ launchId }) {
-      const found = docker('ps', '-a', '--no-trunc', '-q', '--filter', `label=rclaude.launch=${launchId}`)
+      const found = runDocker(engine, ['ps', '-a', '-q', '--filter', `label=rclaude.launch=${launchId}`])
       return found.split('\n').filter(Boolean)
     },
     async kill({ handle }) {
-      docker('kill', handle)
+      runDocker(engine, ['kill', handle])
     },
     async close() {
       images.remove()

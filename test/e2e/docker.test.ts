@@ -9,7 +9,7 @@ import { newGatewayId } from '../../protocol/ids.ts'
 import { DockerSection } from '../../protocol/launcher-config.ts'
 import { routes } from '../../protocol/routes.ts'
 import { openDials } from '../conformance/dials.ts'
-import { type DockerEngine, startDockerEngine } from '../helpers/docker-engine.ts'
+import { type DockerEngine, runDocker, startDockerEngine } from '../helpers/docker-engine.ts'
 import { type Images, importImages, WORK_USER } from '../helpers/docker-images.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { launchOptions, launchSpec } from '../helpers/launching.ts'
@@ -37,7 +37,7 @@ beforeAll(async () => {
     return
   }
   engine = started
-  images = await importImages(engine, `e2e-${process.pid}`)
+  images = importImages(engine, `e2e-${process.pid}`)
   const derive = (image: string, entrypoint: string) =>
     docker(['build', '-q', '-t', image, '-'], `FROM ${images.bare}\nENV PATH=/bin\nENTRYPOINT ${entrypoint}\n`)
   derive(DYING, '["sh", "-c", "echo cannot find libfoo >&2; exit 3"]')
@@ -66,14 +66,7 @@ afterAll(async () => {
   expect(left).toBe('')
 }, 60_000)
 
-function docker(args: string[], input?: string): string {
-  const [program, ...before] = engine.docker
-  return execFileSync(program, [...before, ...args], {
-    input,
-    encoding: 'utf8',
-    stdio: ['pipe', 'pipe', 'pipe'],
-  }).trim()
-}
+const docker = (args: string[], input?: string): string => runDocker(engine, args, input)
 
 const withEngine = (what: string, work: () => Promise<void>) =>
   test(what, async (context: TestContext) => {

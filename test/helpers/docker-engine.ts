@@ -2,7 +2,7 @@
  * A Docker engine: the machine's own when one answers, otherwise Debian's dockerd on a folder of its own, without
  * network (containers share the machine's), stopped and deleted afterwards.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -20,6 +20,15 @@ export interface DockerEngine {
   /** For files of whoever uses it; deleted when it is closed. */
   directory: string
   close(): Promise<void>
+}
+
+/** What a command of the CLI prints. */
+export function runDocker(
+  { docker: [program, ...before] }: Pick<DockerEngine, 'docker'>,
+  args: string[],
+  input = '',
+): string {
+  return execFileSync(program, [...before, ...args], { input, encoding: 'utf8', stdio: 'pipe' }).trim()
 }
 
 /** A string says why there is none. */

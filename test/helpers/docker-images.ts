@@ -1,8 +1,8 @@
 /** Images without a registry: a few programs of this machine with the libraries they need, and the built agent. */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { cpSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import type { DockerEngine } from './docker-engine.ts'
+import { type DockerEngine, runDocker } from './docker-engine.ts'
 
 /** What a task of the tests runs. */
 const PROGRAMS = ['sh', 'cat', 'chmod', 'env', 'id', 'ls', 'mkdir', 'sleep', 'head', 'tail', 'touch', 'git']
@@ -20,8 +20,8 @@ export interface Images {
 }
 
 /** @param tag of this run, so that two beside each other on one engine don't meet */
-export async function importImages({ docker, directory }: DockerEngine, tag: string): Promise<Images> {
-  const root = join(directory, 'image')
+export function importImages(engine: DockerEngine, tag: string): Images {
+  const root = join(engine.directory, 'image')
   const folder = join(root, 'opt/rclaude')
   for (const path of ['etc', 'tmp', 'proc', 'dev', 'sys', 'bin', 'usr', 'opt'])
     mkdirSync(join(root, path), { recursive: true })
@@ -36,12 +36,12 @@ export async function importImages({ docker, directory }: DockerEngine, tag: str
   for (const helper of ['git-upload-pack', 'git-receive-pack']) symlinkSync('/bin/git', join(root, gitCore, helper))
   copyLibraries(process.execPath, root)
   const images = { bare: `rclaude-test-bare:${tag}`, agent: `rclaude-test-agent:${tag}` }
-  await importFolder(docker, root, images.bare, [])
+  importFolder(engine, root, images.bare)
   mkdirSync(folder)
   cpSync(process.execPath, join(folder, 'node'))
   for (const file of readdirSync('dist').filter((name) => /^agent\.js$|\.node$/.test(name)))
     cpSync(resolve('dist', file), join(folder, file))
-  await importFolder(docker, root, images.agent, [
+  importFolder(engine, root, images.agent, [
     'ENTRYPOINT ["/opt/rclaude/node", "/opt/rclaude/agent.js"]',
     `ENV RCLAUDE_WORK_USER=${WORK_USER.name} PATH=/bin`,
   ])
@@ -49,8 +49,7 @@ export async function importImages({ docker, directory }: DockerEngine, tag: str
     ...images,
     agentFolder: folder,
     remove() {
-      const [program, ...before] = docker
-      execFileSync(program, [...before, 'rmi', '-f', images.bare, images.agent], { stdio: 'ignore' })
+      runDocker(engine, ['rmi', '-f', images.bare, images.agent])
       rmSync(root, { recursive: true, force: true })
     },
   }
@@ -73,16 +72,9 @@ function copyLibraries(from: string, root: string): void {
 const which = (program: string): string =>
   execFileSync('sh', ['-c', 'command -v "$0"', program], { encoding: 'utf8' }).trim()
 
-function importFolder(docker: DockerEngine['docker'], root: string, image: string, changes: string[]): Promise<void> {
-  const [program, ...before] = docker
+/** @param changes as `docker import --change` takes them */
+export function importFolder({ docker }: DockerEngine, root: string, image: string, changes: string[] = []): void {
   const options = changes.flatMap((change) => ['--change', change])
-  const tar = spawn('tar', ['-C', root, '-c', '.'], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const taken = spawn(program, [...before, 'import', ...options, '-', image], { stdio: [tar.stdout, 'ignore', 'pipe'] })
-  let words = ''
-  taken.stderr?.on('data', (chunk) => {
-    words += chunk
-  })
-  return new Promise((done, fail) =>
-    taken.on('exit', (code) => (code === 0 ? done() : fail(new Error(`docker import: ${words}`)))),
-  )
+  const script = 'tar -C "$0" -c . | "$@"'
+  execFileSync('sh', ['-c', script, root, ...docker, 'import', ...options, '-', image], { stdio: 'pipe' })
 }

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { DockerEngine } from '../helpers/docker-engine.ts'
+import { importFolder } from '../helpers/docker-images.ts'
 
 /** Debian and nothing else. */
 export const DEBIAN = 'rclaude-debian'
@@ -13,18 +14,18 @@ const OWN_AUTHORITIES = '/usr/local/share/ca-certificates'
 const BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
 
 /** @returns the name of the image; needs root, debootstrap, and Debian's packages within reach */
-export async function baseImage({ docker, directory }: DockerEngine): Promise<string> {
+export function baseImage(engine: DockerEngine): string {
   if (process.getuid?.() !== 0) throw new Error('debootstrap wants root')
-  const root = join(directory, 'debian')
+  const root = join(engine.directory, 'debian')
   execFileSync('debootstrap', ['--variant=minbase', 'bookworm', root, MIRROR], {
     stdio: ['ignore', 'ignore', 'inherit'],
   })
   for (const path of ['var/lib/apt/lists', 'var/cache/apt', 'usr/share/doc', 'usr/share/man'])
     rmSync(join(root, path), { recursive: true, force: true })
-  importFolder(docker, root, DEBIAN, [])
+  importFolder(engine, root, DEBIAN)
   addNode(join(root, 'usr/local'))
   addAuthorities(root)
-  importFolder(docker, root, BASE, [`ENV NODE_EXTRA_CA_CERTS=${BUNDLE} SSL_CERT_FILE=${BUNDLE}`])
+  importFolder(engine, root, BASE, [`ENV NODE_EXTRA_CA_CERTS=${BUNDLE} SSL_CERT_FILE=${BUNDLE}`])
   rmSync(root, { recursive: true, force: true })
   return BASE
 }
@@ -50,17 +51,4 @@ function addAuthorities(root: string): void {
   mkdirSync(dirname(join(root, BUNDLE)), { recursive: true })
   if (existsSync(BUNDLE)) cpSync(BUNDLE, join(root, BUNDLE), { dereference: true })
   else writeFileSync(join(root, BUNDLE), '')
-}
-
-function importFolder(
-  [program, ...before]: DockerEngine['docker'],
-  root: string,
-  image: string,
-  changes: string[],
-): void {
-  const options = changes.flatMap((change) => ['--change', change])
-  const script = 'tar -C "$0" -c . | "$@"'
-  execFileSync('sh', ['-c', script, root, program, ...before, 'import', ...options, '-', image], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
 }

@@ -5,9 +5,8 @@ import { join, resolve } from 'node:path'
 import { startModelServer } from '../../demo/model-server.ts'
 import { DEMO_PROMPT, makeDemoRepository } from '../../demo/repository.ts'
 import { fixFailingTest } from '../../demo/scripts.ts'
-import type { DockerEngine } from '../helpers/docker-engine.ts'
+import { type DockerEngine, runDocker } from '../helpers/docker-engine.ts'
 import { eventually } from '../helpers/eventually.ts'
-import { docker } from './main.ts'
 
 /** For a healthcheck to have been made. */
 const HEALTHY_MS = 60_000
@@ -21,6 +20,7 @@ export async function demonstrate(engine: DockerEngine, images: Record<'gateway'
     await withGateway(engine, images.gateway, { image: images.agent }, (rclaude) => fixes(rclaude, repository))
     const foreign = { image: images.foreign, agentFolder: folder }
     execFileSync('git', ['checkout', '-q', '.'], { cwd: repository })
+    // It has no npm, so the model is told that the tests fail, and repairs the same line.
     await withGateway(engine, images.gateway, foreign, (rclaude) => fixes(rclaude, repository))
     if (!model.requests.some(({ kind }) => kind === 'conversation')) throw new Error('nobody talked to the model')
   } finally {
@@ -28,7 +28,6 @@ export async function demonstrate(engine: DockerEngine, images: Record<'gateway'
   }
 
   async function fixes(rclaude: Rclaude, cwd: string): Promise<void> {
-    // The demo's tests need npm where the task runs, which a foreign image need not have.
     const credentials = { ANTHROPIC_BASE_URL: model.url, ANTHROPIC_API_KEY: 'a-key-that-only-the-demo-takes' }
     await rclaude(['run', DEMO_PROMPT], cwd, credentials)
     await rclaude(['apply', '@last'], cwd, {})
@@ -70,24 +69,24 @@ async function withGateway(
   const env = Object.entries(settings).flatMap(([name, value]) => ['-e', `RCLAUDE_${name}=${value}`])
   const mounts = ['-v', `${socket}:/var/run/docker.sock`, '--group-add', String(statSync(socket).gid)]
   const hardened = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges']
-  const gateway = docker(engine, ['run', '-d', '--init', '--network', 'host', ...hardened, ...mounts, ...env, image])
+  const gateway = runDocker(engine, ['run', '-d', '--init', '--network', 'host', ...hardened, ...mounts, ...env, image])
   try {
-    const read = (file: string) => docker(engine, ['exec', gateway, 'cat', `/var/lib/rclaude/${file}`])
-    const inspect = (format: string) => docker(engine, ['inspect', '-f', format, gateway])
+    const read = (file: string) => runDocker(engine, ['exec', gateway, 'cat', `/var/lib/rclaude/${file}`])
+    const inspect = (format: string) => runDocker(engine, ['inspect', '-f', format, gateway])
     await eventually('the gateway is healthy', () => inspect('{{.State.Health.Status}}') === 'healthy', HEALTHY_MS)
-    console.log(`gateway healthy as ${docker(engine, ['exec', gateway, 'id', '-un'])}; tasks in ${section.image}`)
+    console.log(`gateway healthy as ${runDocker(engine, ['exec', gateway, 'id', '-un'])}; tasks in ${section.image}`)
     const { url } = JSON.parse(read('gateway.json')) as { url: string }
     const home = join(engine.directory, 'home')
     mkdirSync(home, { recursive: true })
     const own = { PATH: process.env.PATH, HOME: home, RCLAUDE_GATEWAY: url, RCLAUDE_TOKEN: read('admin-token') }
     await work((args, cwd, extra) => succeeds([resolve('dist/rclaude.js'), ...args], cwd, { ...own, ...extra }))
-    const left = docker(engine, ['ps', '-a', '-q', '--filter', 'label=rclaude.gateway'])
+    const left = runDocker(engine, ['ps', '-a', '-q', '--filter', 'label=rclaude.gateway'])
     if (left !== '') throw new Error(`containers were left: ${left}`)
   } catch (error) {
-    console.log(docker(engine, ['logs', '--tail', '40', gateway]))
+    console.log(runDocker(engine, ['logs', '--tail', '40', gateway]))
     throw error
   } finally {
-    docker(engine, ['rm', '-f', '-v', gateway])
+    runDocker(engine, ['rm', '-f', '-v', gateway])
   }
 }
 

@@ -5,13 +5,12 @@
  * of one that knows nothing of rclaude. Where no image can be pulled, the base is made here: Debian from its packages,
  * with this machine's Node and certificates. With --keep the images stay, on an engine of the machine's own.
  */
-import { execFileSync } from 'node:child_process'
 import { resolve } from 'node:path'
-import { type DockerEngine, startDockerEngine } from '../helpers/docker-engine.ts'
+import { type DockerEngine, runDocker, startDockerEngine } from '../helpers/docker-engine.ts'
 import { baseImage, DEBIAN } from './base.ts'
 import { demonstrate } from './demonstrate.ts'
 
-export const IMAGES = { gateway: 'rclaude-gateway', agent: 'rclaude-agent', foreign: 'rclaude-foreign' }
+const IMAGES = { gateway: 'rclaude-gateway', agent: 'rclaude-agent', foreign: 'rclaude-foreign' }
 
 export async function main(argv: string[]): Promise<number> {
   const engine = await startDockerEngine()
@@ -19,9 +18,9 @@ export async function main(argv: string[]): Promise<number> {
     console.log(`no images: ${engine}`)
     return 1
   }
-  const run = (...args: string[]) => docker(engine, args)
+  const run = (...args: string[]) => runDocker(engine, args)
   try {
-    const base = await baseImage(engine)
+    const base = baseImage(engine)
     const build = (name: string, ...args: string[]) => {
       const startedAt = Date.now()
       run('build', '-q', '--network', 'host', '-t', name, ...args)
@@ -34,14 +33,7 @@ export async function main(argv: string[]): Promise<number> {
     build(IMAGES.gateway, ...fromBase, '-f', 'Dockerfile.gateway', root)
     build(IMAGES.agent, ...fromBase, '-f', 'Dockerfile.agent', root)
     const foreign = `FROM ${DEBIAN}\nRUN apt-get update && apt-get install -y --no-install-recommends git\n`
-    execFileSync(
-      engine.docker[0],
-      [...engine.docker.slice(1), 'build', '-q', '--network', 'host', '-t', IMAGES.foreign, '-'],
-      {
-        input: foreign,
-        stdio: ['pipe', 'ignore', 'inherit'],
-      },
-    )
+    runDocker(engine, ['build', '-q', '--network', 'host', '-t', IMAGES.foreign, '-'], foreign)
     await demonstrate(engine, IMAGES)
     return 0
   } finally {
@@ -52,9 +44,5 @@ export async function main(argv: string[]): Promise<number> {
 
 const seconds = (since: number): string => ((Date.now() - since) / 1000).toFixed(0)
 
-/** What it printed. */
-export const docker = ({ docker: [program, ...before] }: DockerEngine, args: string[]): string =>
-  execFileSync(program, [...before, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim()
-
 const sizeOf = (engine: DockerEngine, image: string): string =>
-  (Number(docker(engine, ['image', 'inspect', '-f', '{{.Size}}', image])) / 1e6).toFixed(0)
+  (Number(runDocker(engine, ['image', 'inspect', '-f', '{{.Size}}', image])) / 1e6).toFixed(0)

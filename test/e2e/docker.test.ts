@@ -59,6 +59,7 @@ afterAll(async () => {
   for (const launcher of launchers)
     for (const one of await launcher.list()) await launcher.stop(one, 'the test is over')
   const left = docker(['ps', '-a', '-q', '--filter', 'label=rclaude.gateway'])
+  if (left !== '') docker(['rm', '-f', ...left.split('\n')])
   await registry.close()
   docker(['rmi', '-f', DYING, GREEDY, `${registry.image}:1`, `${registry.image}:latest`])
   images.remove()
@@ -169,8 +170,8 @@ describe('a task in a container', () => {
     // What people send belongs to the work, folders on the way too.
     const owners = await run(['exec', task.id, '--', 'sh', '-c', 'echo more >> below/sent && ls -ln below | tail -1'])
     expect(owners.stdout, owners.stderr).toMatch(new RegExp(` ${WORK_USER.id} +${WORK_USER.id} .* sent`))
-    // Nothing that the work starts outlives what started it, though it is another user's.
-    await run(['exec', task.id, '--', 'sh', '-c', 'sleep 4321 >/dev/null 2>&1 &'])
+    // Nothing that the work starts outlives what started it, though it is another user's, in a session of its own.
+    await run(['exec', task.id, '--', 'sh', '-c', 'setsid sleep 4321 >/dev/null 2>&1 &'])
     await eventually('what was left behind is gone', async () => !docker(['top', handle]).includes('4321'))
     await run(['stop', task.id])
     expect(await world.ended(task.id)).toMatchObject({ outcome: 'cancelled' })
@@ -215,6 +216,17 @@ describe('who has no container is told why', () => {
       exitCode: 137,
       detail: 'the container ran out of memory (--memory)',
     })
+  })
+
+  withEngine('a container of somebody else that has its name, and stays as it is', async () => {
+    const spec = launchSpec()
+    const foreign = docker(['run', '-d', '--name', `rclaude-${spec.launchId}`, images.bare, '/bin/sleep', '600'])
+    const launcher = launcherWith()
+    const launch = launcher.launch(spec, launchOptions())
+    await expect(launch).rejects.toThrow(/not of this gateway's making/)
+    await launcher.stop({ launchId: spec.launchId, launcher: 'docker', handle: foreign, startedAt: '' }, 'not ours')
+    expect(docker(['inspect', '-f', '{{.State.Status}}', foreign])).toBe('running')
+    docker(['rm', '-f', foreign])
   })
 
   withEngine('an engine that does not answer', async () => {

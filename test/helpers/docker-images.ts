@@ -5,7 +5,7 @@ import { dirname, join, resolve } from 'node:path'
 import { type DockerEngine, runDocker } from './docker-engine.ts'
 
 /** What a task of the tests runs. */
-const PROGRAMS = ['sh', 'cat', 'chmod', 'env', 'id', 'ls', 'mkdir', 'sleep', 'head', 'tail', 'touch', 'git']
+const PROGRAMS = ['sh', 'cat', 'chmod', 'env', 'id', 'ls', 'mkdir', 'setsid', 'sleep', 'head', 'tail', 'touch', 'git']
 /** Of the work, in these images. */
 export const WORK_USER = { name: 'work', id: 1000 }
 

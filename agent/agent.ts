@@ -1,6 +1,5 @@
 /** Builds the agent of one placement: its run, its processes, its files, and the way to the gateway. */
 import { once } from 'node:events'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeAuthorities } from '../host/authorities.ts'
 import { AGENT_ENV, type RunSpec } from '../protocol/run.ts'
@@ -14,7 +13,8 @@ import { createAgentServer } from './http/app.ts'
 import { createOfflineSwitch } from './offline.ts'
 import { PortConnections } from './ports/connections.ts'
 import { ProcessService, TERMINAL_LIMITS } from './processes/service.ts'
-import { directoriesOf } from './run/environment.ts'
+import type { Worker } from './processes/user.ts'
+import { directoriesOf, makeDirectories } from './run/environment.ts'
 import { Runner } from './run/runner.ts'
 import type { StopCause } from './run/stop.ts'
 import { SshServer } from './ssh/server.ts'
@@ -30,6 +30,8 @@ export interface AgentOptions {
   joinCode: string
   /** Root of the placement's folders. */
   directory: string
+  /** Who the work runs as; undefined: as this process does. */
+  worker?: Worker | undefined
   env: NodeJS.ProcessEnv
   log(message: string): void
 }
@@ -49,12 +51,12 @@ export interface Agent {
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const way = wayTo(options.gatewayUrl, options.env)
   const directories = directoriesOf(options.directory)
-  for (const path of Object.values(directories)) await mkdir(path, { recursive: true, mode: 0o700 })
+  const user = options.worker
+  await makeDirectories(directories, user)
   const ending = new AbortController()
-  const user = undefined // another user for the work comes with launchers that isolate
   const authorities = await writeAuthorities(options.directory, options.env)
   const own = { ...options.env, ...(authorities !== undefined && { GIT_SSL_CAINFO: authorities }) }
-  const base = { own, directories, taskId: options.taskId, launchId: options.launchId }
+  const base = { own, directories, taskId: options.taskId, launchId: options.launchId, userName: user?.name }
   const uplink = new Uplink()
   let workspace: Workspace | undefined
   let terminals: RunSpec['terminals']

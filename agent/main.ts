@@ -5,16 +5,19 @@ import '../host/young-generation.ts'
 import { AGENT_ENV } from '../protocol/run.ts'
 import { VERSION } from '../protocol/version.ts'
 import { startAgent } from './agent.ts'
+import { workerOf } from './processes/user.ts'
 
 async function main(): Promise<void> {
   if (process.argv.includes('--version')) return void process.stdout.write(`${VERSION}\n`)
   const joinCode = take(AGENT_ENV.joinCode)
+  const worker = await workerOf(process.env[AGENT_ENV.workUser])
   const agent = await startAgent({
     gatewayUrl: take(AGENT_ENV.gatewayUrl),
     taskId: take(AGENT_ENV.taskId),
     launchId: take(AGENT_ENV.launchId),
     directory: take(AGENT_ENV.directory),
     joinCode,
+    worker,
     env: process.env,
     log: (message) => process.stderr.write(`${new Date().toISOString()} ${message}\n`),
   })

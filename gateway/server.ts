@@ -22,6 +22,8 @@ import type { Deps } from './http/context.ts'
 import { PortCount } from './http/port-count.ts'
 import { Previews } from './http/previews/previews.ts'
 import { createHttpServer } from './http-server.ts'
+import { createDockerLauncher } from './launchers/docker/docker.ts'
+import { createEcsLauncher } from './launchers/ecs/ecs.ts'
 import type { Launcher } from './launchers/launcher.ts'
 import { createProcessLauncher } from './launchers/process.ts'
 import { drain, listen, urlOf } from './listen.ts'
@@ -81,7 +83,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   makeFirstToken(dataDirectory, { store, hold, log })
   const state = { isReady: false, url: '' }
   const connections = new Connections()
-  const launchers = buildLaunchers(options)
+  const launchers = buildLaunchers(options, store.gatewayId)
   const links = new AgentLinks()
   const vault = openVault(join(dataDirectory, 'secret.key'))
   const deps: Deps = {
@@ -179,7 +181,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   return { url: state.url, reload, stop }
 }
 
-function buildLaunchers({ config, dataDirectory, agentArgv, env, ...options }: GatewayOptions): Map<string, Launcher> {
+function buildLaunchers(
+  { config, dataDirectory, agentArgv, env, ...options }: GatewayOptions,
+  gatewayId: string,
+): Map<string, Launcher> {
   const launchers = new Map<string, Launcher>()
   if (config.launchers.process.enabled) {
     if (
@@ -197,13 +202,10 @@ function buildLaunchers({ config, dataDirectory, agentArgv, env, ...options }: G
       createProcessLauncher({ directory, agentArgv, env, usdPerHour: config.launchers.process.usdPerHour }),
     )
   }
+  const { docker, ecs } = config.launchers
+  if (docker !== undefined) launchers.set('docker', createDockerLauncher({ section: docker, gatewayId, env }))
+  if (ecs !== undefined) launchers.set('ecs', createEcsLauncher({ section: ecs, gatewayId }))
   for (const launcher of options.launchers ?? []) launchers.set(launcher.name, launcher)
-  for (const name of ['docker', 'ecs'] as const)
-    if (config.launchers[name] !== undefined && !launchers.has(name))
-      throw new RclaudeError(
-        'invalid',
-        `launchers.${name} is configured, and this gateway has no launcher of that name`,
-      )
   if (!launchers.has(config.launchers.default))
     throw new RclaudeError(
       'invalid',

@@ -72,6 +72,18 @@ export const DockerSection = z
       .refine((mode) => mode !== 'none', 'must not be none: the agent has to reach the gateway')
       .default('bridge'),
     pull: z.enum(['missing', 'always', 'never']).default('missing'),
+    /** Of a container, threads counted. */
+    maxProcesses: z.number().int().min(64).max(1_000_000).default(4_096),
+    /** On the engine's machine: `node` and the agent, seen read-only in every container, for images that have no agent. */
+    agentFolder: z
+      .string()
+      .regex(/^\/[^:]*$/, 'expected an absolute path')
+      .optional(),
+    /** With `agentFolder`: name or number of the user, and group, that the work runs as. */
+    workUser: z
+      .string()
+      .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*(:\d+)?$/, 'expected a user such as 1000:1000')
+      .default('1000:1000'),
     /** Of every container, besides the launcher's own. */
     labels: z.record(z.string().min(1).max(128), z.string().max(1_000)).default({}),
     deadlines: deadlines(900, 120),

@@ -17,6 +17,8 @@ export const AGENT_ENV = {
   joinCode: 'RCLAUDE_JOIN_CODE',
   /** Directory of this placement: state, work, home. */
   directory: 'RCLAUDE_DIR',
+  /** Name or number of the user that the work runs as, where the agent is root; without, the work runs as the agent does. */
+  workUser: 'RCLAUDE_WORK_USER',
 } as const
 
 /** What a process launcher passes on to the agent, and the agent to the work: nothing else is inherited. */

@@ -19,6 +19,14 @@ const englishOnly = {
     }))
   },
 }
+// Docker's client can speak SSH and BuildKit, which we don't ask of it, with two megabytes of code.
+const unused = {
+  name: 'unused',
+  setup(bundle) {
+    bundle.onResolve({ filter: /^(ssh2|protobufjs|@grpc\/.*)$/ }, ({ path }) => ({ path, namespace: 'unused' }))
+    bundle.onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }))
+  },
+}
 const shared = {
   outdir: 'dist',
   bundle: true,
@@ -32,7 +40,7 @@ const shared = {
   define: { __RCLAUDE_VERSION__: JSON.stringify(version) },
   legalComments: 'external',
   logLevel: 'warning',
-  plugins: [englishOnly],
+  plugins: [englishOnly, unused],
 }
 // What `ws` would take from a native package if it were there: masking, in words instead of bytes.
 const tunnelled = { ...shared, alias: { bufferutil: './tunnel/mask.ts' } }

@@ -5,7 +5,7 @@
  * changed. Nothing is committed: look at `git diff` first.
  */
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 
 const PACKAGE = '@anthropic-ai/claude-code'
 const pinned = () => JSON.parse(readFileSync('package.json', 'utf8')).devDependencies[PACKAGE]
@@ -20,13 +20,17 @@ else {
   console.log(`${PACKAGE} ${pinned()} -> ${version}`)
   npm(['install', '--save-dev', '--save-exact', '--no-audit', '--no-fund', `${PACKAGE}@${version}`])
 }
+for (const file of ['Dockerfile.agent', 'docs/docker.md']) {
+  const text = readFileSync(file, 'utf8')
+  writeFileSync(file, text.replaceAll(new RegExp(`${PACKAGE}@\\d+\\.\\d+\\.\\d+`, 'g'), `${PACKAGE}@${version}`))
+}
 npm(['run', '--silent', 'claude:record'])
 console.log(`
 Still to do:
-  git diff -- test/fixtures package.json      what is new, and is it all right to publish
+  git diff                                    what is new, and is it all right to publish
   npx vitest run test/agent/adapters          every ending, against the real program
   npm run demo
-  git add --all test/fixtures package.json package-lock.json && git commit`)
+  git add --all test/fixtures package.json package-lock.json Dockerfile.agent docs/docker.md && git commit`)
 
 function npm(args, stdout = 'inherit') {
   const done = spawnSync('npm', args, { encoding: 'utf8', stdio: ['ignore', stdout, 'inherit'] })

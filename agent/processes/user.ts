@@ -5,6 +5,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { AGENT_ENV } from '../../protocol/run.ts'
 import type { WorkUser } from './child.ts'
 
 const PASSWD = '/etc/passwd'
@@ -60,6 +61,40 @@ export async function otherUser(
     throw new RclaudeError('invalid', `--user ${wanted}: there is no such user in ${PASSWD} of the task's machine`)
   return { user: { uid: found.uid, gid: found.gid }, env: { USER: found.name, LOGNAME: found.name, HOME: found.home } }
 }
+
+/** The user of the work: what it runs as, and who it is to programs that ask. */
+export interface Worker extends WorkUser {
+  name: string
+}
+
+/**
+ * @param wanted name, or number with or without an entry in the list of users; its group may follow a colon
+ * @returns undefined when the work runs as the agent does: nothing was asked for, or that is who the agent is
+ * @throws RclaudeError `invalid`
+ */
+export async function workerOf(wanted: string | undefined, self?: Self): Promise<Worker | undefined> {
+  if (wanted === undefined || wanted === '') return undefined
+  const [user = '', group] = wanted.split(':')
+  const users = entriesOf(self?.passwd ?? (await readFile(PASSWD, 'utf8').catch(() => '')))
+  const known = users.find(({ name }) => name === user) ?? users.find(({ uid }) => String(uid) === user)
+  const uid = known?.uid ?? numberOf(user)
+  const gid = group === undefined ? (known?.gid ?? uid) : numberOf(group)
+  if (uid === undefined || gid === undefined)
+    throw new RclaudeError(
+      'invalid',
+      `${AGENT_ENV.workUser}=${wanted}: there is no such user in ${PASSWD} of this machine`,
+    )
+  const own = self?.uid ?? process.getuid?.()
+  if (uid === own) return undefined
+  if (own !== 0)
+    throw new RclaudeError(
+      'invalid',
+      `${AGENT_ENV.workUser}=${wanted}: this agent is user ${own}, and only root can run the work as another: start the container as root`,
+    )
+  return { name: known?.name ?? `user${uid}`, uid, gid }
+}
+
+const numberOf = (text: string): number | undefined => (/^\d{1,9}$/.test(text) ? Number(text) : undefined)
 
 function entriesOf(passwd: string): Entry[] {
   return passwd.split('\n').flatMap((line) => {

@@ -1,7 +1,10 @@
 /** The environment of the work: an allow-list of the agent's own, what the task asks for, and nothing else. */
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { proxyVariables } from '../../host/proxy.ts'
 import { AGENT_ENV, INHERITED_ENV, type RunSpec } from '../../protocol/run.ts'
+import { giveDirectory } from '../processes/belongings.ts'
+import type { WorkUser } from '../processes/child.ts'
 
 /** Folders of a placement, all below one. */
 export interface Directories {
@@ -22,8 +25,16 @@ export const directoriesOf = (root: string): Directories => ({
   temporary: join(root, 'tmp'),
 })
 
+/** All but `state` belong to the work. Into `state` its user may go, as far as a folder there lets it, and no further. */
+export async function makeDirectories({ state, ...ofTheWork }: Directories, user: WorkUser | undefined): Promise<void> {
+  await mkdir(state, { recursive: true, mode: user === undefined ? 0o700 : 0o711 })
+  for (const path of Object.values(ofTheWork)) await giveDirectory(path, user)
+}
+
 export interface BaseEnvironment {
   own: NodeJS.ProcessEnv
+  /** Of the work's user, where that is another than the agent's. */
+  userName?: string | undefined
   directories: Directories
   taskId: string
   launchId: string
@@ -43,7 +54,7 @@ export function workEnvironment(
   const work = {
     ...Object.fromEntries(inherited),
     HOME: base.directories.home,
-    USER: 'rclaude',
+    USER: base.userName ?? 'rclaude',
     SHELL: '/bin/sh',
     TERM: 'dumb',
     TMPDIR: base.directories.temporary,

@@ -44,7 +44,7 @@ export class SshServer {
     const { directory, user, processes } = this.#options
     const sshd = await this.#find('sshd')
     const name = await nameOf(user)
-    await this.#makeFolder(directory)
+    await mkdir(directory, { recursive: true, mode: user === undefined ? 0o700 : 0o711 })
     const hostKey = await this.#makeHostKey()
     if ((user?.uid ?? process.getuid?.()) === 0)
       await mkdir(PRIVILEGE_SEPARATION_FOLDER, { recursive: true, mode: 0o755 })
@@ -71,7 +71,6 @@ export class SshServer {
 
   async #writeFiles(folder: string, publicKey: string): Promise<string> {
     const { directory, workspace, environment, user } = this.#options
-    await own(folder, user)
     const files = {
       hostKey: join(directory, 'host_key'),
       authorizedKeys: join(folder, 'authorized_keys'),
@@ -88,6 +87,7 @@ export class SshServer {
       write(files.session, sessionScript({ workspace, environment: environment(), sftpServer }), 0o700),
       write(config, serverConfig(files), 0o600),
     ])
+    await own(folder, user) // only now: nothing is written, and nothing given away, where its user could put a link
     return config
   }
 
@@ -109,11 +109,6 @@ export class SshServer {
     await chmod(file, 0o600)
     await own(file, user)
     return (await readFile(`${file}.pub`, 'utf8')).trim()
-  }
-
-  async #makeFolder(path: string): Promise<void> {
-    await mkdir(path, { recursive: true, mode: 0o700 })
-    await own(path, this.#options.user)
   }
 
   async #find(program: string): Promise<string> {

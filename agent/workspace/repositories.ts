@@ -8,8 +8,9 @@
  * Whatever reads the workspace runs as the work user. The daemon reads only objects that this produced, never a
  * configuration or an attribute file that the work could have written.
  */
-import { chown, mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { giveDirectory } from '../processes/belongings.ts'
 import type { WorkUser } from '../processes/child.ts'
 import { type GitOptions, type GitOutput, GLOBAL_CONFIG, git } from './git.ts'
 
@@ -46,7 +47,7 @@ export class Repositories {
   }
 
   async init(objectFormat: ObjectFormat): Promise<void> {
-    await mkdir(this.state, { recursive: true })
+    await mkdir(this.state, { recursive: true, mode: 0o711 })
     await writeFile(this.#globalConfig, GLOBAL_CONFIG, { mode: 0o644 })
     await this.#run(
       ['init', '-q', '--bare', '--template=', `--object-format=${objectFormat}`, this.daemonGit],
@@ -56,9 +57,8 @@ export class Repositories {
   }
 
   /** Makes a directory that belongs to the work user. */
-  async giveDirectory(path: string): Promise<void> {
-    await mkdir(path, { recursive: true })
-    if (this.user !== undefined) await chown(path, this.user.uid, this.user.gid)
+  giveDirectory(path: string): Promise<void> {
+    return giveDirectory(path, this.user)
   }
 
   /** As the daemon, in its own repository; it sees the objects that the work user made. */

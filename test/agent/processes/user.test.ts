@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { otherUser } from '../../../agent/processes/user.ts'
+import { otherUser, workerOf } from '../../../agent/processes/user.ts'
 
 const passwd = [
   'root:x:0:0:root:/root:/bin/bash',
@@ -46,5 +46,25 @@ describe('another user', () => {
   it('is invalid when it is allowed and there is no such user', async () => {
     for (const name of ['gone', 'broken', '4242'])
       await expect(otherUser(name, work, [name], root), name).rejects.toMatchObject({ code: 'invalid' })
+  })
+})
+
+describe('the user of the work', () => {
+  it('is known by name or number, and need not be in the list of users', async () => {
+    expect(await workerOf('work', root)).toEqual({ name: 'work', uid: 1000, gid: 1001 })
+    expect(await workerOf('1000', root)).toEqual({ name: 'work', uid: 1000, gid: 1001 })
+    expect(await workerOf('work:5', root)).toEqual({ name: 'work', uid: 1000, gid: 5 })
+    expect(await workerOf('4321', root)).toEqual({ name: 'user4321', uid: 4321, gid: 4321 })
+  })
+
+  it('is the agent itself unless another is named', async () => {
+    for (const wanted of [undefined, '', '0', 'root']) expect(await workerOf(wanted, root)).toBeUndefined()
+    expect(await workerOf('work', { uid: 1000, passwd })).toBeUndefined()
+  })
+
+  it('is refused when there is none, or when the agent cannot become it', async () => {
+    await expect(workerOf('nobody-like-this', root)).rejects.toThrow('there is no such user')
+    await expect(workerOf('work:wheel', root)).rejects.toThrow('there is no such user')
+    await expect(workerOf('work', { uid: 70, passwd })).rejects.toThrow('start the container as root')
   })
 })

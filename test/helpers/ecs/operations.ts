@@ -33,6 +33,10 @@ export class Operations {
   readonly #tokens = new Map<string, { hash: string; task: EcsTask }>()
   /** Given out twice, as eventually consistent listings may. */
   duplicatesInPages = false
+  /** The most that a page of a listing holds. */
+  pageSize = MAX_PAGE
+  /** Listings are that far behind. */
+  hidesNewTasks = false
 
   constructor(world: TaskWorld, clusters: readonly string[]) {
     this.#world = world
@@ -147,12 +151,14 @@ export class Operations {
         (task) => this.#isDescribed(task) && (startedBy === undefined || task.options.request.startedBy === startedBy),
       )
       .map(({ arn }) => arn)
+    if (this.hidesNewTasks) return { taskArns: [] }
     const from = Number(nextToken ?? 0)
-    const page = arns.slice(from, from + maxResults)
+    const size = Math.min(maxResults, this.pageSize)
+    const page = arns.slice(from, from + size)
     const again = this.duplicatesInPages && from > 0 ? arns.slice(from - 1, from) : []
     return {
       taskArns: [...again, ...page],
-      ...(from + maxResults < arns.length && { nextToken: String(from + maxResults) }),
+      ...(from + size < arns.length && { nextToken: String(from + size) }),
     }
   }
 

@@ -12,9 +12,10 @@ export interface EcsApiOptions {
   section: EcsSection
   /** Undefined: the SDK's own chain of places. */
   credentials?: ECSClientConfig['credentials']
+  /** Between two tries of ours, at first; the SDK makes three of its own in each. */
+  firstPauseMs?: number
 }
 
-/** Between two tries of ours; the SDK makes three of its own in each. */
 const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 10_000
 /** Of calls that nobody gives a signal. */
@@ -41,7 +42,7 @@ export class EcsApi {
     signal: AbortSignal = AbortSignal.timeout(PATIENCE_MS),
   ): Promise<Output> {
     const ecs = await this.#load()
-    for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MS)) {
+    for (let wait = this.#options.firstPauseMs ?? FIRST_PAUSE_MS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MS)) {
       await this.#buckets[bucket].take(signal)
       try {
         return await ask(ecs, { abortSignal: signal })

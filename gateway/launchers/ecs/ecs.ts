@@ -36,6 +36,7 @@ export interface EcsLauncherOptions {
   /** For tests, where ECS's minutes are moments. */
   graceMs?: number
   pollMs?: number
+  firstPauseMs?: number
 }
 
 /** What is kept of a launch while it is under way. */

@@ -95,6 +95,7 @@ export class Operations {
         definition,
         noCapacityMs: fault?.kind === 'no-capacity' ? fault.ms : 0,
         missingMs: fault?.kind === 'missing' ? fault.ms : 0,
+        isGhost: fault?.kind === 'ghost',
       })
       this.tasks.set(task.arn, task)
       if (request.clientToken !== undefined) this.#tokens.set(request.clientToken, { hash, task })

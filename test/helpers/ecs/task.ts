@@ -23,6 +23,8 @@ export interface TaskOptions {
   definition: TaskDefinition
   noCapacityMs: number
   missingMs: number
+  /** Started after RunTask had refused it. */
+  isGhost?: boolean
 }
 
 export class EcsTask {

@@ -60,7 +60,7 @@ async function main(): Promise<void> {
   // One request's fault must not end forty tasks' gateway: what matters is stored, and the fault is in the log.
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'a fault that nobody handled'))
   const agentScript = join(dirname(fileURLToPath(import.meta.url)), 'agent.js')
-  const gateway = await startGateway({
+  const starting = startGateway({
     config,
     dataDirectory,
     version: VERSION,
@@ -68,25 +68,29 @@ async function main(): Promise<void> {
     agentArgv: [process.execPath, agentScript],
     env: process.env,
   })
-  reloadOnSignal(gateway)
-  stopOnSignals(gateway)
+  // Before it is ready: whoever sees that it is may send a signal at once.
+  reloadOnSignal(starting)
+  stopOnSignals(starting)
+  await starting
 }
 
 /** As daemons do. At a terminal the same signal says that the terminal is gone, and ends the gateway as it ends every program. */
-function reloadOnSignal(gateway: Gateway): void {
-  if (!isatty(0)) process.on('SIGHUP', () => void gateway.reload())
+function reloadOnSignal(starting: Promise<Gateway>): void {
+  if (!isatty(0)) process.on('SIGHUP', () => void starting.then((gateway) => gateway.reload()).catch(() => {}))
 }
 
-function stopOnSignals(gateway: Gateway): void {
+function stopOnSignals(starting: Promise<Gateway>): void {
   let isStopping = false
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       if (isStopping) process.exit(1) // asked twice: at once
       isStopping = true
-      gateway.stop().then(
-        () => process.exit(0),
-        () => process.exit(1),
-      )
+      starting
+        .then((gateway) => gateway.stop())
+        .then(
+          () => process.exit(0),
+          () => process.exit(1),
+        )
     })
   }
 }

@@ -23,6 +23,7 @@ import { PortCount } from './http/port-count.ts'
 import { Previews } from './http/previews/previews.ts'
 import { createHttpServer } from './http-server.ts'
 import { createDockerLauncher } from './launchers/docker/docker.ts'
+import { createEcsLauncher } from './launchers/ecs/ecs.ts'
 import type { Launcher } from './launchers/launcher.ts'
 import { createProcessLauncher } from './launchers/process.ts'
 import { drain, listen, urlOf } from './listen.ts'
@@ -201,15 +202,10 @@ function buildLaunchers(
       createProcessLauncher({ directory, agentArgv, env, usdPerHour: config.launchers.process.usdPerHour }),
     )
   }
-  const { docker: section } = config.launchers
-  if (section !== undefined) launchers.set('docker', createDockerLauncher({ section, gatewayId, env }))
+  const { docker, ecs } = config.launchers
+  if (docker !== undefined) launchers.set('docker', createDockerLauncher({ section: docker, gatewayId, env }))
+  if (ecs !== undefined) launchers.set('ecs', createEcsLauncher({ section: ecs, gatewayId }))
   for (const launcher of options.launchers ?? []) launchers.set(launcher.name, launcher)
-  for (const name of ['ecs'] as const)
-    if (config.launchers[name] !== undefined && !launchers.has(name))
-      throw new RclaudeError(
-        'invalid',
-        `launchers.${name} is configured, and this gateway has no launcher of that name`,
-      )
   if (!launchers.has(config.launchers.default))
     throw new RclaudeError(
       'invalid',

@@ -77,6 +77,7 @@ if (process.argv.includes('--bench')) {
       tunnel: 'bench/tunnel/main.ts',
       exec: 'bench/exec/main.ts',
       sync: 'bench/sync/main.ts',
+      launch: 'bench/launch/main.ts',
       terminal: 'bench/terminal/main.ts',
       ...Object.fromEntries(workers.map((name) => [name, `bench/tunnel/workers/${name}.ts`])),
     },

@@ -1,0 +1,104 @@
+/**
+ * Calls of ECS: paced, tried again where that is harmless and may help, and refused in words of ours. The SDK is loaded with the
+ * first call: a gateway without this launcher does not pay for it.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import type { ECS, ECSClientConfig } from '@aws-sdk/client-ecs'
+import { RclaudeError } from '../../../protocol/errors.ts'
+import type { EcsSection } from '../../../protocol/launcher-config.ts'
+import { type Buckets, newBuckets } from './pace.ts'
+
+export interface EcsApiOptions {
+  section: EcsSection
+  /** Undefined: the SDK's own chain of places. */
+  credentials?: ECSClientConfig['credentials']
+}
+
+/** Between two tries of ours; the SDK makes three of its own in each. */
+const FIRST_PAUSE_MS = 500
+const LONGEST_PAUSE_MS = 10_000
+/** Of calls that nobody gives a signal. */
+const PATIENCE_MS = 60_000
+
+export class EcsApi {
+  readonly #options: EcsApiOptions
+  readonly #buckets: Buckets = newBuckets()
+  #loaded: Promise<ECS> | undefined
+
+  constructor(options: EcsApiOptions) {
+    this.#options = options
+  }
+
+  /**
+   * @param action its name in policies, without `ecs:`
+   * @param signal until when it is tried again while ECS is too busy, or nobody knows whether it has heard
+   * @throws RclaudeError with what to do, or the SDK's own error for what the caller may want to look at (`name`)
+   */
+  async call<Output>(
+    bucket: keyof Buckets,
+    action: string,
+    ask: (ecs: ECS, options: { abortSignal: AbortSignal }) => Promise<Output>,
+    signal: AbortSignal = AbortSignal.timeout(PATIENCE_MS),
+  ): Promise<Output> {
+    const ecs = await this.#load()
+    for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MS)) {
+      await this.#buckets[bucket].take(signal)
+      try {
+        return await ask(ecs, { abortSignal: signal })
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!isPassing(error)) throw this.#explained(error, action)
+        await pause(wait * (0.5 + Math.random() / 2), undefined, { signal })
+      }
+    }
+  }
+
+  #load(): Promise<ECS> {
+    this.#loaded ??= (async () => {
+      const { region, endpoint } = this.#options.section
+      const { ECS } = await import('@aws-sdk/client-ecs')
+      const { credentials } = this.#options
+      return new ECS({ region, ...(endpoint && { endpoint }), ...(credentials && { credentials }) })
+    })()
+    return this.#loaded
+  }
+
+  #explained(error: unknown, action: string): Error {
+    const { name, message } = error as Error
+    const { cluster, region } = this.#options.section
+    if (/AccessDenied|NotAuthorized/.test(name)) {
+      const named = /perform: (\S+)/.exec(message)?.[1] ?? `ecs:${action}`
+      return new RclaudeError(
+        'internal',
+        `AWS does not let the gateway do ${named}: add it to the policy of its role or user (deploy/aws/gateway-policy.yaml)`,
+        { cause: error },
+      )
+    }
+    if (name === 'ClusterNotFoundException')
+      return new RclaudeError('internal', `there is no cluster ${cluster} in ${region} (launchers.ecs.cluster)`, {
+        cause: error,
+      })
+    if (
+      /^(UnrecognizedClient|InvalidSignature|InvalidClientTokenId|ExpiredToken|MissingAuthenticationToken)/.test(name)
+    )
+      return new RclaudeError('internal', `AWS does not take the gateway's credentials (${name}: ${message})`, {
+        cause: error,
+      })
+    if (name === 'CredentialsProviderError')
+      return new RclaudeError(
+        'internal',
+        `the gateway has no AWS credentials (${message}): give its machine a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID`,
+        { cause: error },
+      )
+    return error as Error
+  }
+}
+
+/** The SDK gave up, and the next try may be heard. "Rate exceeded" within another error is not known to the SDK as throttling. */
+function isPassing(error: unknown): boolean {
+  const { name, message, $metadata } = error as Error & { $metadata?: { httpStatusCode?: number } }
+  if (/Throttl|TooManyRequests|RequestLimitExceeded/.test(name) || /Rate exceeded/.test(message)) return true
+  if (($metadata?.httpStatusCode ?? 0) >= 500) return true
+  const code = (error as NodeJS.ErrnoException).code ?? ''
+  return name === 'TimeoutError' || /^(ECONNRESET|ECONNREFUSED|EPIPE|ETIMEDOUT|EAI_AGAIN|ENOTFOUND)$/.test(code)
+}

@@ -1,0 +1,239 @@
+/**
+ * Launches agents as tasks of ECS, on Fargate or on EC2. All that must be known of a launch is kept before ECS is asked, and the
+ * token in it makes asking again harmless: a gateway that is killed between question and answer finds the one task that it
+ * bought. Everything of ours in a cluster carries `startedBy = rclaude/GATEWAY`; the rest is never touched.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import type {
+  ConflictException,
+  ECSClientConfig,
+  ListTasksCommandOutput,
+  RunTaskCommandInput,
+  Task,
+} from '@aws-sdk/client-ecs'
+import { RclaudeError } from '../../../protocol/errors.ts'
+import { LaunchId, TaskId } from '../../../protocol/ids.ts'
+import { type EcsSection, offersOf } from '../../../protocol/launcher-config.ts'
+import { AGENT_ENV } from '../../../protocol/run.ts'
+import type { Placement } from '../../../protocol/task.ts'
+import type { Launcher, LaunchOptions, LaunchSpec, PlacementStatus } from '../launcher.ts'
+import { EcsApi } from './api.ts'
+import { Definitions } from './definitions.ts'
+import { CONTAINER, requestOf, startedBy, variableOf, type Way, waysOf } from './request.ts'
+import { checkFargateSize, usdPerHour } from './sizes.ts'
+import { refusalOf, statusOfTask } from './status.ts'
+
+/** ECS is eventually consistent: for so long after RunTask it may not know the task. */
+const GRACE_MS = 5 * 60_000
+const MAX_DESCRIBED = 100
+/** A stopped task is looked at until it is gone: stopTimeout, and what ECS needs besides. */
+const STOPPED_WITHIN_MS = 4 * 60_000
+
+export interface EcsLauncherOptions {
+  section: EcsSection
+  gatewayId: string
+  credentials?: ECSClientConfig['credentials']
+  /** For tests, where ECS's minutes are moments. */
+  graceMs?: number
+  pollMs?: number
+}
+
+/** What is kept of a launch while it is under way. */
+interface Note {
+  /** Of the first request: later than the deadline nothing is asked again, it would buy a new machine. */
+  at: string
+  attempt: number
+  request: RunTaskCommandInput
+}
+
+export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
+  const { section, gatewayId, graceMs = GRACE_MS, pollMs = 2_000 } = options
+  const api = new EcsApi(options)
+  const definitions = new Definitions(api, section)
+  const mine = startedBy(gatewayId)
+  const launching = new Map<LaunchId, Promise<Placement>>()
+
+  /** A second call of this process joins the first; one of a later process has the first one's note. */
+  function launch(spec: LaunchSpec, call: LaunchOptions): Promise<Placement> {
+    const known = launching.get(spec.launchId)
+    if (known !== undefined) return known
+    const work = begin(spec, call)
+    launching.set(spec.launchId, work)
+    work.catch(() => launching.delete(spec.launchId))
+    return work
+  }
+
+  async function begin(spec: LaunchSpec, call: LaunchOptions): Promise<Placement> {
+    call.signal.throwIfAborted()
+    const kept = call.kept as Note | undefined
+    if (kept !== undefined) {
+      const found = await find(spec.launchId)
+      if (found !== undefined) return placementOf(found)
+      if (Date.now() > Date.parse(kept.at) + section.deadlines.launch * 1000)
+        throw new RclaudeError('unavailable', 'the launch was cut off too long ago to be asked for again')
+    }
+    const definition = kept?.request.taskDefinition ?? (await definitions.ensure(spec.machine.image ?? section.image))
+    const ways = waysOf(section, spec)
+    const at = kept?.at ?? new Date().toISOString()
+    let last = 'nothing was tried'
+    for (let attempt = kept?.attempt ?? 0; attempt < ways.length; attempt++) {
+      const way = ways[attempt] as Way
+      if (attempt > 0 && ways[attempt - 1]?.spot && !way.spot)
+        call.warn('no Spot capacity: on demand instead, at its full price')
+      const request =
+        attempt === kept?.attempt ? kept.request : requestOf(section, spec, { gatewayId, definition, way, attempt })
+      call.keep({ at, attempt, request } satisfies Note)
+      const answer = await run(request, call.signal)
+      if ('task' in answer) return placementOf(answer.task)
+      if (!answer.mayHelp) throw new RclaudeError('internal', answer.text)
+      last = answer.text
+      // A refusal has been seen to start its task all the same.
+      const ghost = await find(spec.launchId)
+      if (ghost !== undefined) return placementOf(ghost)
+      call.progress(`${way.spot ? 'Spot, ' : ''}${way.subnet}: ${answer.text}`)
+    }
+    throw new RclaudeError('unavailable', last)
+  }
+
+  async function run(
+    request: RunTaskCommandInput,
+    signal: AbortSignal,
+  ): Promise<{ task: Task } | { mayHelp: boolean; text: string }> {
+    try {
+      const { tasks: [task] = [], failures: [failure] = [] } = await api.call(
+        'run',
+        'RunTask',
+        (ecs, options) => ecs.runTask(request, options),
+        signal,
+      )
+      return task !== undefined ? { task } : refusalOf(failure ?? {})
+    } catch (error) {
+      if ((error as Error).name !== 'ConflictException') throw error
+      const [task] = await describe((error as ConflictException).resourceIds ?? [])
+      if (task === undefined) throw error
+      return { task } // the same token had bought it before
+    }
+  }
+
+  async function find(launchId: LaunchId): Promise<Task | undefined> {
+    return (await own()).find((task) => launchOf(task) === launchId)
+  }
+
+  /** Tasks of this gateway that run, or are meant to. */
+  async function own(): Promise<Task[]> {
+    const arns = new Set<string>() // a page may repeat one of the page before
+    let nextToken: string | undefined
+    do {
+      const page: ListTasksCommandOutput = await api.call('read', 'ListTasks', (ecs, options) =>
+        ecs.listTasks({ cluster: section.cluster, startedBy: mine, ...(nextToken && { nextToken }) }, options),
+      )
+      for (const arn of page.taskArns ?? []) arns.add(arn)
+      nextToken = page.nextToken
+    } while (nextToken !== undefined)
+    return (await describe([...arns])).filter((task) => task.startedBy === mine && task.lastStatus !== 'STOPPED')
+  }
+
+  /** Those that ECS knows. */
+  async function describe(arns: readonly string[]): Promise<Task[]> {
+    const found: Task[] = []
+    for (let at = 0; at < arns.length; at += MAX_DESCRIBED) {
+      const tasks = arns.slice(at, at + MAX_DESCRIBED)
+      const answer = await api.call('read', 'DescribeTasks', (ecs, options) =>
+        ecs.describeTasks({ cluster: section.cluster, tasks }, options),
+      )
+      found.push(...(answer.tasks ?? []))
+    }
+    return found
+  }
+
+  async function inspect(placements: Placement[]): Promise<Map<LaunchId, PlacementStatus>> {
+    const asked = placements.filter(({ handle }) => isArn(handle))
+    const byArn = new Map((await describe(asked.map(({ handle }) => handle))).map((task) => [task.taskArn, task]))
+    const missing = asked.some((placement) => !byArn.has(placement.handle) && !isFresh(placement))
+    const listed = new Set(missing ? (await own()).map(({ taskArn }) => taskArn) : [])
+    return new Map(
+      placements.map((placement) => {
+        const task = byArn.get(placement.handle)
+        if (task !== undefined) return [placement.launchId, statusOfTask(task)]
+        const mayBeThere = isArn(placement.handle) && (isFresh(placement) || listed.has(placement.handle))
+        const status: PlacementStatus = mayBeThere
+          ? { status: 'pending', detail: 'ECS does not show the task yet' }
+          : { status: 'gone', reason: 'placement_gone', detail: 'ECS knows no such task' }
+        return [placement.launchId, status]
+      }),
+    )
+  }
+
+  const isFresh = ({ startedAt }: Placement) => Date.now() < Date.parse(startedAt) + graceMs
+
+  async function stop(placement: Placement, reason: string): Promise<void> {
+    launching.delete(placement.launchId)
+    if (!isArn(placement.handle)) return
+    const until = Date.now() + STOPPED_WITHIN_MS
+    for (let isAsked = false; ; await pause(pollMs)) {
+      const [task] = await describe([placement.handle])
+      if (task === undefined && !isFresh(placement)) return
+      if (task !== undefined && task.startedBy !== mine) return // another gateway's
+      if (task?.lastStatus === 'STOPPED') return
+      if (!isAsked) isAsked = await askToStop(placement.handle, reason)
+      if (Date.now() > until)
+        throw new RclaudeError(
+          'internal',
+          `${placement.handle} is ${task?.lastStatus ?? 'not shown by ECS'}, and does not stop`,
+        )
+    }
+  }
+
+  /** False when ECS does not know the task, or not yet. */
+  async function askToStop(task: string, reason: string): Promise<boolean> {
+    try {
+      const input = { cluster: section.cluster, task, reason: reason.slice(0, 1_024) }
+      await api.call('stop', 'StopTask', (ecs, options) => ecs.stopTask(input, options))
+      return true
+    } catch (error) {
+      if (/not found/i.test((error as Error).message)) return false
+      throw error
+    }
+  }
+
+  async function list(): Promise<Array<Placement & { taskId: TaskId }>> {
+    return (await own()).flatMap((task) => {
+      const taskId = TaskId.safeParse(variableOf(environmentOf(task), AGENT_ENV.taskId)).data
+      return taskId === undefined || launchOf(task) === undefined ? [] : [{ ...placementOf(task), taskId }]
+    })
+  }
+
+  function placementOf(task: Task): Placement {
+    const { taskArn = '', createdAt = new Date(), cpu = '0', memory = '0', capacityProviderName } = task
+    const price = usdPerHour(section, { cpu, memory, isSpot: capacityProviderName === 'FARGATE_SPOT' })
+    const launchId = launchOf(task)
+    if (launchId === undefined) throw new Error(`${taskArn} carries no launch id`)
+    return {
+      launchId,
+      launcher: 'ecs',
+      handle: taskArn,
+      startedAt: createdAt.toISOString(),
+      ...(price !== undefined && { usdPerHour: price }),
+    }
+  }
+
+  return {
+    name: 'ecs',
+    isolation: 'container',
+    offers: { ...offersOf(section), ...(section.capacity !== 'ec2' && { spot: section.capacity === 'fargate-spot' }) },
+    deadlines: section.deadlines,
+    ...(section.capacity !== 'ec2' && { check: checkFargateSize }),
+    launch,
+    inspect,
+    stop,
+    list,
+  }
+}
+
+const isArn = (handle: string): boolean => /^arn:[^:]+:ecs:[^:]*:\d*:task\//.test(handle)
+
+const environmentOf = (task: Task) =>
+  task.overrides?.containerOverrides?.find(({ name }) => name === CONTAINER)?.environment
+
+const launchOf = (task: Task): LaunchId | undefined =>
+  LaunchId.safeParse(variableOf(environmentOf(task), AGENT_ENV.launchId)).data

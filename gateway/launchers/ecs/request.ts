@@ -1,0 +1,115 @@
+/** What ECS is asked for: a task definition for each kind of container, and all that differs between two tasks as overrides. */
+import { createHash } from 'node:crypto'
+import type { KeyValuePair, RegisterTaskDefinitionCommandInput, RunTaskCommandInput } from '@aws-sdk/client-ecs'
+import { RclaudeError } from '../../../protocol/errors.ts'
+import type { EcsSection } from '../../../protocol/launcher-config.ts'
+import { AGENT_ENV } from '../../../protocol/run.ts'
+import { agentEnvironment, type LaunchSpec } from '../launcher.ts'
+import { ecsSize } from './sizes.ts'
+
+export const CONTAINER = 'agent'
+/** Where the agent keeps all of its own: in the container, gone with it. */
+const DIRECTORY = '/rclaude'
+/** Fargate's most: time to save what there is when Spot takes the machine away. */
+const STOP_SECONDS = 120
+/** API_TaskOverride.html: of the JSON. */
+const MAX_OVERRIDES = 8_192
+const GIB = 1024 ** 3
+
+/** ECS lists by it alone, and it outlives the tags, which a stop takes away. */
+export const startedBy = (gatewayId: string): string => `rclaude/${gatewayId}`
+
+/** Its family is the hash of what is in it, so the same is never registered twice. */
+export function definitionOf(
+  section: EcsSection,
+  image: string,
+): RegisterTaskDefinitionCommandInput & { family: string } {
+  const { capacity, architecture, executionRoleArn, taskRoleArn, logGroup, region, ephemeralStorage } = section
+  const kept = {
+    networkMode: 'awsvpc',
+    requiresCompatibilities: [capacity === 'ec2' ? 'EC2' : 'FARGATE'],
+    // Each task has its own as an override; Fargate wants some here.
+    cpu: '256',
+    memory: '512',
+    runtimePlatform: { cpuArchitecture: architecture === 'arm64' ? 'ARM64' : 'X86_64', operatingSystemFamily: 'LINUX' },
+    ...(executionRoleArn && { executionRoleArn }),
+    ...(taskRoleArn && { taskRoleArn }),
+    ...(ephemeralStorage && { ephemeralStorage: { sizeInGiB: Math.ceil(ephemeralStorage / GIB) } }),
+    containerDefinitions: [
+      {
+        name: CONTAINER,
+        image,
+        essential: true,
+        stopTimeout: STOP_SECONDS,
+        linuxParameters: { initProcessEnabled: true }, // what the work leaves behind is reaped
+        ...(logGroup && {
+          logConfiguration: {
+            logDriver: 'awslogs',
+            options: { 'awslogs-group': logGroup, 'awslogs-region': region, 'awslogs-stream-prefix': 'rclaude' },
+          },
+        }),
+      },
+    ],
+  } satisfies Partial<RegisterTaskDefinitionCommandInput>
+  const hash = createHash('sha256').update(JSON.stringify(kept)).digest('hex').slice(0, 16)
+  return { family: `rclaude-${hash}`, ...kept } as RegisterTaskDefinitionCommandInput & { family: string }
+}
+
+/** One of the ways to have a machine. */
+export interface Way {
+  subnet: string
+  spot: boolean
+}
+
+/** In the order in which they are tried. Launches begin with different subnets, the same launch always with the same. */
+export function waysOf(section: EcsSection, spec: LaunchSpec): Way[] {
+  const { subnets, capacity, onDemandFallback } = section
+  const first = createHash('sha256').update(spec.launchId).digest().readUInt32BE() % subnets.length
+  const turned = [...subnets.slice(first), ...subnets.slice(0, first)]
+  const wantsSpot = capacity !== 'ec2' && (spec.machine.spot ?? capacity === 'fargate-spot')
+  const kinds = wantsSpot ? (onDemandFallback ? [true, false] : [true]) : [false]
+  return kinds.flatMap((spot) => turned.map((subnet) => ({ subnet, spot })))
+}
+
+/** The same for the same launch and way, to the letter: else its token would be a conflict. */
+export function requestOf(
+  section: EcsSection,
+  spec: LaunchSpec,
+  { gatewayId, definition, way, attempt }: { gatewayId: string; definition: string; way: Way; attempt: number },
+): RunTaskCommandInput & { clientToken: string } {
+  const environment = Object.entries({ ...agentEnvironment(spec), [AGENT_ENV.directory]: DIRECTORY })
+  const overrides = {
+    ...ecsSize(spec.machine),
+    containerOverrides: [{ name: CONTAINER, environment: environment.map(([name, value]) => ({ name, value })) }],
+  }
+  if (JSON.stringify(overrides).length > MAX_OVERRIDES)
+    throw new RclaudeError(
+      'invalid',
+      `what the container is told is longer than the ${MAX_OVERRIDES} characters that ECS takes`,
+    )
+  return {
+    clientToken: `${spec.launchId}-${attempt}`,
+    cluster: section.cluster,
+    taskDefinition: definition,
+    count: 1,
+    capacityProviderStrategy:
+      section.capacity === 'ec2'
+        ? section.capacityProviders.map((capacityProvider) => ({ capacityProvider, weight: 1 }))
+        : [{ capacityProvider: way.spot ? 'FARGATE_SPOT' : 'FARGATE', weight: 1 }],
+    networkConfiguration: {
+      awsvpcConfiguration: {
+        subnets: [way.subnet],
+        ...(section.securityGroups.length > 0 && { securityGroups: section.securityGroups }),
+        ...(section.capacity !== 'ec2' && { assignPublicIp: section.assignPublicIp ? 'ENABLED' : 'DISABLED' }),
+      },
+    },
+    overrides,
+    startedBy: startedBy(gatewayId),
+    enableECSManagedTags: false,
+    tags: Object.entries({ ...section.tags, 'rclaude:task': spec.taskId }).map(([key, value]) => ({ key, value })),
+  }
+}
+
+/** A variable that a task was started with. */
+export const variableOf = (pairs: readonly KeyValuePair[] | undefined, name: string): string | undefined =>
+  pairs?.find((pair) => pair.name === name)?.value

@@ -19,11 +19,11 @@ const englishOnly = {
     }))
   },
 }
-// Docker's client can speak SSH and BuildKit, which we don't ask of it, with two megabytes of code.
+// Docker's client can speak SSH and BuildKit, with two megabytes of code, and debug in colours: we ask for none of it.
 const unused = {
   name: 'unused',
   setup(bundle) {
-    bundle.onResolve({ filter: /^(ssh2|protobufjs|@grpc\/.*)$/ }, ({ path }) => ({ path, namespace: 'unused' }))
+    bundle.onResolve({ filter: /^(ssh2|protobufjs|supports-color|@grpc\/.*)$/ }, ({ path }) => ({ path, namespace: 'unused' }))
     bundle.onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }))
   },
 }

@@ -15,6 +15,20 @@ const STOP_SECONDS = 120
 /** API_TaskOverride.html: of the JSON. */
 const MAX_OVERRIDES = 8_192
 const GIB = 1024 ** 3
+/**
+ * Of those that a container has unless told: what is left is what the agent needs, as in gateway/launchers/docker/container.ts.
+ * SYS_PTRACE is the only one that Fargate adds: without it the agent does not see what the work's user left running.
+ */
+const DROPPED = [
+  'AUDIT_WRITE',
+  'FSETID',
+  'MKNOD',
+  'NET_BIND_SERVICE',
+  'NET_RAW',
+  'SETFCAP',
+  'SETPCAP',
+  'SYS_CHROOT',
+] as const
 
 /** ECS lists by it alone, and it outlives the tags, which a stop takes away. */
 export const startedBy = (gatewayId: string): string => `rclaude/${gatewayId}`
@@ -41,7 +55,10 @@ export function definitionOf(
         image,
         essential: true,
         stopTimeout: STOP_SECONDS,
-        linuxParameters: { initProcessEnabled: true }, // what the work leaves behind is reaped
+        linuxParameters: {
+          initProcessEnabled: true, // what the work leaves behind is reaped
+          capabilities: { add: ['SYS_PTRACE'], drop: [...DROPPED] },
+        },
         ...(logGroup && {
           logConfiguration: {
             logDriver: 'awslogs',

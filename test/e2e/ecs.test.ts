@@ -1,0 +1,65 @@
+/** The built gateway and CLI with the ECS launcher, at the ECS of the tests: credentials and SDK as a user has them. */
+import { expect, onTestFinished, test } from 'vitest'
+import { startEcsSite } from '../helpers/ecs/site.ts'
+import { makeRepository } from '../helpers/repository.ts'
+import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
+import { startWorld } from '../helpers/world.ts'
+
+async function ecsWorld(more: Record<string, string> = {}) {
+  const { ecs } = await startEcsSite()
+  onTestFinished(() => ecs.close())
+  const world = await startWorld({
+    settings: {
+      AWS_ACCESS_KEY_ID: ecs.credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: ecs.credentials.secretAccessKey,
+      RCLAUDE_LAUNCHERS__DEFAULT: 'ecs',
+      RCLAUDE_LAUNCHERS__ECS__IMAGE: 'rclaude-agent:test',
+      RCLAUDE_LAUNCHERS__ECS__CLUSTER: 'rclaude',
+      RCLAUDE_LAUNCHERS__ECS__REGION: 'eu-central-1',
+      RCLAUDE_LAUNCHERS__ECS__ENDPOINT: ecs.url,
+      RCLAUDE_LAUNCHERS__ECS__SUBNETS: '[subnet-0a]',
+      ...more,
+    },
+  })
+  stopTasksAfterwards(world)
+  return { ecs, world }
+}
+
+test('a task runs on ECS from the command line, with its size and its price, and nothing is left of it', async () => {
+  const { ecs, world } = await ecsWorld()
+  const args = ['run', '--cpu', '0.5', '--memory', '2GiB', '--', 'sh', '-c', 'echo made in a container']
+  const done = await world.cli(args, { env: world.asAdmin, cwd: await makeRepository(world) })
+  expect(done).toMatchObject({ code: 0, stdout: expect.stringContaining('made in a container') })
+  const [task] = ecs.tasks()
+  expect(task).toMatchObject({ status: 'STOPPED', options: { request: { overrides: { cpu: '512', memory: '2048' } } } })
+  const shown = await world.cli(['show', '@last', '--json'], { env: world.asAdmin })
+  expect(JSON.parse(shown.stdout)).toMatchObject({ spec: { launcher: 'ecs' }, machineCost: expect.anything() })
+  expect(ecs.problems).toEqual([])
+  // What may be read by whoever may describe tasks holds nothing that opens anything twice.
+  expect(JSON.stringify(ecs.calls)).not.toContain(world.adminToken)
+})
+
+test('a size that Fargate has not, and a right that is missing, are said in a sentence', async () => {
+  const { ecs, world } = await ecsWorld()
+  const cwd = await makeRepository(world)
+  const run = (...options: string[]) => world.cli(['run', ...options, '--', 'true'], { env: world.asAdmin, cwd })
+  const odd = await run('--cpu', '3')
+  expect(odd.stderr).toContain('Fargate has no machine of 3 vCPU: take 0.25, 0.5, 1, 2, 4, 8, 16')
+  ecs.faults.denied.add('RunTask')
+  const denied = await run()
+  expect(denied.code).not.toBe(0)
+  expect(denied.stdout + denied.stderr).toContain('AWS does not let the gateway do ecs:RunTask')
+  expect(ecs.tasks()).toEqual([])
+})
+
+test('a gateway that is killed while a task runs on ECS finds it again, and stops it when that is asked', async () => {
+  const { ecs, world } = await ecsWorld()
+  const task = await world.createTask({ agent: 'command', command: ['sleep', '600'], workspace: { kind: 'none' } })
+  await world.state(task.id, 'running')
+  await world.killGateway()
+  await world.startGateway()
+  const stopped = await world.cli(['stop', task.id], { env: world.asAdmin })
+  expect(stopped.code).toBe(0)
+  expect(await world.ended(task.id)).toMatchObject({ outcome: 'cancelled' })
+  expect(ecs.tasks().map(({ status }) => status)).toEqual(['STOPPED'])
+})

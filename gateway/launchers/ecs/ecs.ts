@@ -26,6 +26,8 @@ import { refusalOf, statusOfTask } from './status.ts'
 /** ECS is eventually consistent: for so long after RunTask it may not know the task. */
 const GRACE_MS = 5 * 60_000
 const MAX_DESCRIBED = 100
+/** Tasks of which it is known where there was no machine for them: some are stopped in the queue, and nobody says so here. */
+const MAX_REMEMBERED = 1_000
 /** A stopped task is looked at until it is gone: stopTimeout, and what ECS needs besides. */
 const STOPPED_WITHIN_MS = 4 * 60_000
 
@@ -43,7 +45,6 @@ export interface EcsLauncherOptions {
 interface Note {
   /** Of the first request: later than the deadline nothing is asked again, it would buy a new machine. */
   at: string
-  attempt: number
   request: RunTaskCommandInput
 }
 
@@ -53,6 +54,8 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
   const definitions = new Definitions(api, section)
   const mine = startedBy(gatewayId)
   const launching = new Map<LaunchId, Promise<Placement>>()
+  /** Of tasks that have no machine yet: how many places had none. Forgotten at a restart, which costs a try. */
+  const triedWays = new Map<TaskId, number>()
 
   /** A second call of this process joins the first; one of a later process has the first one's note. */
   function launch(spec: LaunchSpec, call: LaunchOptions): Promise<Placement> {
@@ -73,27 +76,36 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
       if (Date.now() > Date.parse(kept.at) + section.deadlines.launch * 1000)
         throw new RclaudeError('unavailable', 'the launch was cut off too long ago to be asked for again')
     }
+    const way = wayOf(spec)
+    if (way.isFallback) call.warn('no Spot capacity: on demand instead, at its full price')
     const definition = kept?.request.taskDefinition ?? (await definitions.ensure(spec.machine.image ?? section.image))
+    const request = kept?.request ?? requestOf(section, spec, { gatewayId, definition, way })
+    if (kept === undefined) call.keep({ at: new Date().toISOString(), request } satisfies Note)
+    const answer = await run(request, call.signal)
+    if ('task' in answer) return placed(spec, answer.task)
+    if (!answer.mayHelp) throw new RclaudeError('internal', answer.text)
+    // A refusal has been seen to start its task all the same.
+    const ghost = await find(spec.launchId)
+    if (ghost !== undefined) return placed(spec, ghost)
+    if (triedWays.size >= MAX_REMEMBERED) triedWays.clear()
+    triedWays.set(spec.taskId, way.index + 1)
+    throw new RclaudeError('unavailable', `${way.spot ? 'Spot in ' : ''}${way.subnet}: ${answer.text}`)
+  }
+
+  /**
+   * One launch asks for one machine in one place. The next place is the next launch's, with an id of its own: should this one's
+   * task start after all, it is nobody's, and is swept.
+   */
+  function wayOf(spec: LaunchSpec): Way & { index: number; isFallback: boolean } {
     const ways = waysOf(section, spec)
-    const at = kept?.at ?? new Date().toISOString()
-    let last = 'nothing was tried'
-    for (let attempt = kept?.attempt ?? 0; attempt < ways.length; attempt++) {
-      const way = ways[attempt] as Way
-      if (attempt > 0 && ways[attempt - 1]?.spot && !way.spot)
-        call.warn('no Spot capacity: on demand instead, at its full price')
-      const request =
-        attempt === kept?.attempt ? kept.request : requestOf(section, spec, { gatewayId, definition, way, attempt })
-      call.keep({ at, attempt, request } satisfies Note)
-      const answer = await run(request, call.signal)
-      if ('task' in answer) return placementOf(answer.task)
-      if (!answer.mayHelp) throw new RclaudeError('internal', answer.text)
-      last = answer.text
-      // A refusal has been seen to start its task all the same.
-      const ghost = await find(spec.launchId)
-      if (ghost !== undefined) return placementOf(ghost)
-      call.progress(`${way.spot ? 'Spot, ' : ''}${way.subnet}: ${answer.text}`)
-    }
-    throw new RclaudeError('unavailable', last)
+    const index = (triedWays.get(spec.taskId) ?? 0) % ways.length
+    const way = ways[index] as Way
+    return { ...way, index, isFallback: !way.spot && ways[0]?.spot === true }
+  }
+
+  function placed(spec: LaunchSpec, task: Task): Placement {
+    triedWays.delete(spec.taskId)
+    return placementOf(task)
   }
 
   async function run(

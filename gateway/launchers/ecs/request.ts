@@ -15,6 +15,8 @@ const STOP_SECONDS = 120
 /** API_TaskOverride.html: of the JSON. */
 const MAX_OVERRIDES = 8_192
 const GIB = 1024 ** 3
+/** Subnets that are asked for Spot before it is on demand: a task is launched `limits.launchAttempts` times, 5 unless told. */
+const MAX_SPOT_TRIES = 2
 /**
  * Of those that a container has unless told: what is left is what the agent needs, as in gateway/launchers/docker/container.ts.
  * SYS_PTRACE is the only one that Fargate adds: without it the agent does not see what the work's user left running.
@@ -78,21 +80,23 @@ export interface Way {
   spot: boolean
 }
 
-/** In the order in which they are tried. Launches begin with different subnets, the same launch always with the same. */
+/** In the order in which they are tried. Tasks begin with different subnets, the same task always with the same. */
 export function waysOf(section: EcsSection, spec: LaunchSpec): Way[] {
   const { subnets, capacity, onDemandFallback } = section
-  const first = createHash('sha256').update(spec.launchId).digest().readUInt32BE() % subnets.length
+  const first = createHash('sha256').update(spec.taskId).digest().readUInt32BE() % subnets.length
   const turned = [...subnets.slice(first), ...subnets.slice(0, first)]
   const wantsSpot = capacity !== 'ec2' && (spec.machine.spot ?? capacity === 'fargate-spot')
-  const kinds = wantsSpot ? (onDemandFallback ? [true, false] : [true]) : [false]
-  return kinds.flatMap((spot) => turned.map((subnet) => ({ subnet, spot })))
+  const onDemand = turned.map((subnet) => ({ subnet, spot: false }))
+  const spot = turned.map((subnet) => ({ subnet, spot: true }))
+  if (!wantsSpot) return onDemand
+  return onDemandFallback ? [...spot.slice(0, MAX_SPOT_TRIES), ...onDemand] : spot
 }
 
-/** The same for the same launch and way, to the letter: else its token would be a conflict. */
+/** Its token is the launch's own. The same for the same launch and way, to the letter: else that would be a conflict. */
 export function requestOf(
   section: EcsSection,
   spec: LaunchSpec,
-  { gatewayId, definition, way, attempt }: { gatewayId: string; definition: string; way: Way; attempt: number },
+  { gatewayId, definition, way }: { gatewayId: string; definition: string; way: Way },
 ): RunTaskCommandInput & { clientToken: string } {
   const environment = Object.entries({ ...agentEnvironment(spec), [AGENT_ENV.directory]: DIRECTORY })
   const overrides = {
@@ -105,7 +109,7 @@ export function requestOf(
       `what the container is told is longer than the ${MAX_OVERRIDES} characters that ECS takes`,
     )
   return {
-    clientToken: `${spec.launchId}-${attempt}`,
+    clientToken: spec.launchId,
     cluster: section.cluster,
     taskDefinition: definition,
     count: 1,

@@ -66,7 +66,7 @@ test('4: a task that is launched anew has another launch id, and so another mach
 test('5: a note that is older than the deadline of launches buys nothing', async () => {
   const { ecs, launcher, spec } = await scene()
   const at = new Date(Date.now() - 21 * 60_000).toISOString()
-  const kept = { at, attempt: 0, request: { taskDefinition: 'rclaude-x:1' } }
+  const kept = { at, request: { taskDefinition: 'rclaude-x:1' } }
   await expect(launcher.launch(spec(), launchOptions({ kept }))).rejects.toMatchObject({ code: 'unavailable' })
   expect(ecs.tasks()).toEqual([])
 })
@@ -96,12 +96,19 @@ test('7: a refusal whose task starts all the same is not followed by another', a
   expect(asked('RunTask')).toHaveLength(1)
 })
 
-test('9: without capacity the next subnet is tried, then on demand, which is said; then it is a clear error', async () => {
+test('9: without capacity the next launch tries the next subnet, then on demand, which is said; then it begins anew', async () => {
   const { ecs, launcher, spec, asked } = await scene({ capacity: 'fargate-spot' })
-  ecs.faults.next('RunTask', { kind: 'failure', failure: NO_CAPACITY }, { kind: 'failure', failure: NO_CAPACITY })
+  const { taskId } = spec()
+  ecs.faults.next('RunTask', ...Array.from({ length: 2 }, () => ({ kind: 'failure', failure: NO_CAPACITY }) as const))
+  for (let refused = 0; refused < 2; refused++)
+    await expect(launcher.launch(spec({ taskId }), launchOptions())).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(/^Spot in subnet-0[ab]: AWS has no capacity at the moment$/),
+    })
   const options = launchOptions()
-  const placement = await launcher.launch(spec(), options)
-  expect(options.said).toContain('no Spot capacity: on demand instead, at its full price')
+  const placement = await launcher.launch(spec({ taskId }), options)
+  expect(options.said).toEqual(['no Spot capacity: on demand instead, at its full price'])
+  expect(placement.usdPerHour).toBe(0.06326)
   const tried = asked('RunTask').map(
     ({ input }) =>
       input as never as {
@@ -115,12 +122,6 @@ test('9: without capacity the next subnet is tried, then on demand, which is sai
     'FARGATE',
   ])
   expect(new Set(tried.map((one) => one.networkConfiguration.awsvpcConfiguration.subnets[0])).size).toBe(2)
-  expect(placement.usdPerHour).toBe(0.06326)
-  ecs.faults.next('RunTask', ...Array.from({ length: 4 }, () => ({ kind: 'failure', failure: NO_CAPACITY }) as const))
-  await expect(launcher.launch(spec(), launchOptions())).rejects.toMatchObject({
-    code: 'unavailable',
-    message: 'AWS has no capacity at the moment',
-  })
 })
 
 test('10: throttling is waited out, also where it hides in another error', async () => {

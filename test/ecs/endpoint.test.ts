@@ -1,4 +1,7 @@
 /** The ECS of the tests itself, asked by the real SDK: what it promises is what the launcher's tests stand on. */
+
+import { execFile, spawnSync } from 'node:child_process'
+import { promisify } from 'node:util'
 import {
   DescribeTasksCommand,
   ECSClient,
@@ -124,4 +127,21 @@ test('faults come in their order: refused, reset after the effect, a ghost', asy
   ecs.faults.next('RunTask', { kind: 'ghost', failure: { reason: 'RESOURCE:MEMORY' }, afterMs: 50 })
   expect((await run()).failures).toEqual([{ reason: 'RESOURCE:MEMORY' }])
   await eventually('the ghost is there', () => ecs.tasks().length === 2)
+})
+
+const hasBotocore = spawnSync('python3', ['-c', 'import botocore']).status === 0
+if (!hasBotocore)
+  console.warn('the ECS of the tests: not asked by botocore, which is not there (apt install python3-botocore)')
+
+test.runIf(hasBotocore)('botocore, which reads the same API from another model, gets what it expects', async () => {
+  const { ecs } = await started()
+  const { stdout } = await promisify(execFile)('python3', ['test/helpers/ecs/other-client.py', ecs.url, 'sleeper'])
+  expect(JSON.parse(stdout)).toEqual({
+    same: true,
+    running: 'RUNNING',
+    createdYear: new Date().getUTCFullYear(),
+    stopped: ['STOPPED', 'UserInitiated', 'enough'],
+    refused: expect.stringContaining('ClusterNotFoundException'),
+  })
+  expect(ecs.problems).toEqual([])
 })

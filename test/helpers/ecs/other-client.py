@@ -28,10 +28,13 @@ request = dict(
     capacityProviderStrategy=[{"capacityProvider": "FARGATE", "weight": 1}],
     networkConfiguration={"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
     startedBy="rclaude/botocore",
-    clientToken="once",
 )
+# Debian 12 has a botocore from before there were tokens.
+knows_tokens = "clientToken" in ecs.meta.service_model.operation_model("RunTask").input_shape.members
+if knows_tokens:
+    request["clientToken"] = "once"
 first = ecs.run_task(**request)["tasks"][0]
-again = ecs.run_task(**request)["tasks"][0]
+again = ecs.run_task(**request)["tasks"][0] if knows_tokens else first
 listed = ecs.list_tasks(cluster="rclaude", startedBy="rclaude/botocore")["taskArns"]
 ecs.get_waiter("tasks_running").wait(
     cluster="rclaude", tasks=listed, WaiterConfig={"Delay": 0, "MaxAttempts": 2000}

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util'
+import { readSeeds } from '../../helpers/seeds.ts'
 import { chaosRun } from './run.ts'
 
 const HELP = `npm run chaos:ecs -- --seed S                 one run
@@ -7,20 +7,9 @@ npm run chaos:ecs -- [--runs N] [--from F]     seeds F to F + N - 1 (1 to 1000 u
 
 /** Returns the exit code. */
 export async function main(args: string[]): Promise<number> {
-  if (args.includes('--help')) {
-    process.stdout.write(HELP)
-    return 0
-  }
-  const { values } = parseArgs({
-    args,
-    options: {
-      seed: { type: 'string' },
-      runs: { type: 'string', default: '1000' },
-      from: { type: 'string', default: '1' },
-    },
-  })
-  const [from, runs] = values.seed === undefined ? [Number(values.from), Number(values.runs)] : [Number(values.seed), 1]
-  if (!Number.isSafeInteger(from) || !Number.isSafeInteger(runs)) throw new Error('seeds and runs are whole numbers')
+  const seeds = readSeeds(args, HELP)
+  if (seeds === undefined) return 0
+  const { from, runs } = seeds.seed === undefined ? seeds : { from: seeds.seed, runs: 1 }
   const startedAt = performance.now()
   const sum = { launches: 0, kills: 0, billedMs: 0 }
   let failed = 0

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util'
+import { readSeeds } from '../../helpers/seeds.ts'
 import { runSchedule } from './run-schedule.ts'
 import { scheduleOf } from './schedule.ts'
 
@@ -8,25 +8,9 @@ npm run chaos:tunnel -- [--runs N] [--from F]  seeds F to F + N - 1 (1 to 1000 u
 
 /** Returns the exit code. */
 export async function main(args: string[]): Promise<number> {
-  if (args.includes('--help')) {
-    process.stdout.write(HELP)
-    return 0
-  }
-  const { values } = parseArgs({
-    args,
-    options: {
-      seed: { type: 'string' },
-      runs: { type: 'string', default: '1000' },
-      from: { type: 'string', default: '1' },
-    },
-  })
-  const { from, runs, seed } = values
-  return seed === undefined ? runMany(whole('from', from), whole('runs', runs)) : replay(whole('seed', seed))
-}
-
-function whole(name: string, value: string): number {
-  if (/^\d{1,15}$/.test(value)) return Number(value)
-  throw new Error(`--${name} must be a whole number, not ${value}`)
+  const seeds = readSeeds(args, HELP)
+  if (seeds === undefined) return 0
+  return seeds.seed === undefined ? runMany(seeds.from, seeds.runs) : replay(seeds.seed)
 }
 
 async function replay(seed: number): Promise<number> {

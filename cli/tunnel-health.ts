@@ -1,5 +1,6 @@
 /** How the tunnel to a task's agent is doing, in words. */
-import type { Task, TunnelHealth } from '../protocol/task.ts'
+import type { TunnelHealth } from '../protocol/connection.ts'
+import type { Task } from '../protocol/task.ts'
 import { formatBytes } from '../protocol/units.ts'
 import { count } from './output.ts'
 

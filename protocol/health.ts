@@ -1,7 +1,8 @@
 /** How a running task's machine is doing: what it uses, what it has left, what is behind. Shown by `top` and judged by `doctor TASK`. */
 import { z } from 'zod'
+import { Connection } from './connection.ts'
 import { ProcessId, TaskId } from './ids.ts'
-import { Connection, STATES } from './task.ts'
+import { STATES } from './task.ts'
 
 const count = z.number().int().nonnegative()
 const text = (max: number) => z.string().max(max)

@@ -1,6 +1,7 @@
 /** Tasks: what a user asks for, and what the gateway says of it. */
 import { z } from 'zod'
 import { RepoSource, RepoToken, tokenFault } from './clone.ts'
+import { Connection } from './connection.ts'
 import { RunResult, Usage } from './event.ts'
 import { LaunchId, TaskId } from './ids.ts'
 import { MAX_BUDGET_USD, WaitLimit } from './limits.ts'
@@ -177,36 +178,6 @@ export const Placement = z.object({
   data: z.record(z.string(), z.json()).optional(),
 })
 export type Placement = z.infer<typeof Placement>
-
-const count = z.number().int().nonnegative()
-
-/** How a tunnel is doing. Bytes are those on the wire, framing included. */
-export const TunnelHealth = z.object({
-  /** False while its connection is lost and the agent may still take it up again. */
-  isAttached: z.boolean(),
-  /** Smoothed round trip, in ms; absent until it was measured. */
-  rttMs: z.number().nonnegative().optional(),
-  bytesSent: count,
-  bytesReceived: count,
-  /** Sent, and not acknowledged by the agent. */
-  bytesInFlight: count,
-  streams: count,
-  /** How often a lost connection was taken up again. */
-  resumes: count,
-  /** Streams that either side reset. */
-  resets: count,
-})
-export type TunnelHealth = z.infer<typeof TunnelHealth>
-
-/** The agent's side of the tunnel: whether it is there, and what it said of itself when it dialled. */
-export const Connection = z.object({
-  online: z.boolean(),
-  since: z.iso.datetime(),
-  version: z.string(),
-  capabilities: z.array(z.string()),
-  /** As it is at the moment of the answer; absent while there is no tunnel. */
-  tunnel: TunnelHealth.optional(),
-})
 
 /** How often the launcher had no machine for this task since it was queued; absent for never. */
 const launchFailures = z.number().int().positive().optional()

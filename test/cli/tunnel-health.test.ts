@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { rttText, tunnelText } from '../../cli/tunnel-health.ts'
-import type { TunnelHealth } from '../../protocol/task.ts'
+import type { TunnelHealth } from '../../protocol/connection.ts'
 
 const health: TunnelHealth = {
   isAttached: true,

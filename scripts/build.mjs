@@ -23,7 +23,10 @@ const englishOnly = {
 const unused = {
   name: 'unused',
   setup(bundle) {
-    bundle.onResolve({ filter: /^(ssh2|protobufjs|supports-color|@grpc\/.*)$/ }, ({ path }) => ({ path, namespace: 'unused' }))
+    bundle.onResolve({ filter: /^(ssh2|protobufjs|supports-color|@grpc\/.*)$/ }, ({ path }) => ({
+      path,
+      namespace: 'unused',
+    }))
     bundle.onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }))
   },
 }

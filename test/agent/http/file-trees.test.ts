@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -261,4 +262,21 @@ test('a tar that fills the disk is answered 507: what came before stays, the old
     expect(readFileSync(join(disk, 'f'), 'utf8')).toBe('old')
     expect(readdirSync(disk).sort()).toEqual(['f', 'first'])
   })
+})
+
+test('a tar of GNU tar keeps names and links that are not UTF-8, and a name that lost its bytes is refused', async () => {
+  const from = temporaryDirectory()
+  const name = Buffer.from([0x61, 0xff, 0xfe])
+  const inside = (root: string, one: Buffer) => Buffer.concat([Buffer.from(`${root}/`), one])
+  writeFileSync(inside(from, name), 'odd')
+  writeFileSync(join(from, 'é'), 'usual')
+  symlinkSync(name, join(from, 'link'))
+  expect((await unpack('d', execFileSync('tar', ['-C', from, '--format=gnu', '-cf', '-', '.']))).status).toBe(201)
+  expect(readFileSync(inside(at('d'), name), 'utf8')).toBe('odd')
+  expect(readFileSync(at('d/é'), 'utf8')).toBe('usual')
+  expect(readlinkSync(at('d/link'), { encoding: 'buffer' })).toEqual(name)
+  expect((await unpack('e', await tarOf({ name: 'é', text: 'usual' }))).status).toBe(201)
+  expect(readdirSync(at('e'))).toEqual(['é'])
+  const lost = await unpack('g', await tarOf({ name: 'a\ufffd', text: 'x' }))
+  expect([lost.status, await lost.text()]).toEqual([400, expect.stringContaining('--format=gnu')])
 })

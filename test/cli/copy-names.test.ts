@@ -30,7 +30,7 @@ const remote = () =>
           params: { rest: string }
           query: Record<string, string>
           headers: Record<string, string>
-          rawBody: BodyInit
+          rawBody: NonNullable<RequestInit['body']>
         },
       ) =>
         fetch(`${agent.url}/files/${encodeURI(params.rest)}?${new URLSearchParams(query)}`, {

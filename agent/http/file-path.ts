@@ -24,11 +24,13 @@ function nameOf(part: string): Buffer {
 
 export const missing = (path: string) => `there is no ${JSON.stringify(path)} in the workspace`
 
+export const isDiskFull = (error: unknown): boolean => hasCode(error, 'ENOSPC', 'EDQUOT')
+
 /** The system's errors in our words; what is no error of the caller's or the disk's stays a fault. */
 export function meaningOf(error: unknown, path: string): unknown {
   const name = JSON.stringify(path)
   if (hasCode(error, 'ENOENT')) return new RclaudeError('not_found', missing(path), { cause: error })
-  if (hasCode(error, 'ENOSPC', 'EDQUOT'))
+  if (isDiskFull(error))
     return new RclaudeError('disk_full', `no space is left for ${name}; delete something and try again`, {
       cause: error,
     })

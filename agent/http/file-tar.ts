@@ -19,6 +19,8 @@ import { type AgentEnv, stream } from './send.ts'
 type Source = ExtractEvents['entry'][1]
 type NewHeader = Partial<Header> & Pick<Header, 'name'>
 
+/** Names come as one character for each byte. The types of tar-stream do not know the option. */
+const LATIN1 = { filenameEncoding: 'latin1' } as object
 const READ_BYTES = 256 * 1024
 
 export function answerTar(c: Context<AgentEnv>, place: Place): Promise<Response> {
@@ -121,7 +123,7 @@ export async function unpackTar(
   directory: readonly Buffer[],
   body: AsyncIterable<Buffer>,
 ): Promise<UnpackedTree> {
-  const archive = extract()
+  const archive = extract(LATIN1)
   const feeding = feed(archive, body)
   feeding.catch((error: Error) => archive.destroy(error))
   const unpacked = { files: 0, directories: 0, symlinks: 0 }
@@ -143,7 +145,7 @@ async function unpackAll(
   unpacked: UnpackedTree,
 ) {
   for await (const entry of archive) {
-    const names = [...directory, ...namesInArchive(entry.header.name)]
+    const names = [...directory, ...namesInArchive(bytesOf(entry.header.name, entry.header.pax, 'path'))]
     if (names.length > directory.length) await unpackEntry(options, names, entry, unpacked)
     entry.resume()
   }
@@ -160,7 +162,7 @@ async function unpackEntry(
   entry: Source,
   unpacked: UnpackedTree,
 ): Promise<void> {
-  const { type, name, mode, linkname } = entry.header
+  const { type, name, mode, linkname, pax } = entry.header
   if (type === 'directory') {
     const place = await findPlace(options.root, names, {
       followLast: false,
@@ -179,7 +181,7 @@ async function unpackEntry(
   })
   try {
     if (type === 'symlink') {
-      await symlink(linkname ?? '', place.path)
+      await symlink(bytesOf(linkname ?? '', pax, 'linkpath'), place.path)
       unpacked.symlinks++
     } else if (type === 'file' || type === 'contiguous-file') {
       const conditions = { ifMatch: undefined, ifNoneMatch: undefined }
@@ -194,17 +196,28 @@ async function unpackEntry(
     } else
       throw new RclaudeError(
         'unsupported',
-        `the archive holds ${JSON.stringify(name)}, a ${type}: only files, directories and symlinks are unpacked`,
+        `the archive holds ${quoted(bytesOf(name, pax, 'path'))}, a ${type}: only files, directories and symlinks are unpacked`,
       )
   } finally {
     await place.close()
   }
 }
 
+/** Extended headers (pax) are UTF-8, and what is not has lost its bytes when it comes here. */
+function bytesOf(name: string, pax: Header['pax'], key: 'path' | 'linkpath'): Buffer {
+  if ((pax as Record<string, string> | null | undefined)?.[key] !== name) return Buffer.from(name, 'latin1')
+  if (name.includes('\ufffd'))
+    throw new RclaudeError(
+      'invalid',
+      `${JSON.stringify(name)} in an extended header of the archive is not UTF-8: make it with tar --format=gnu`,
+    )
+  return Buffer.from(name, 'utf8')
+}
+
 /** `./` in front and doubled slashes are usual in archives; `..` and absolute paths are refused. */
-function namesInArchive(name: string): Buffer[] {
-  if (name.startsWith('/'))
-    throw new RclaudeError('invalid', `the archive holds an absolute path: ${JSON.stringify(name)}`)
+function namesInArchive(path: Buffer): Buffer[] {
+  const name = path.toString('latin1')
+  if (name.startsWith('/')) throw new RclaudeError('invalid', `the archive holds an absolute path: ${quoted(path)}`)
   const parts = name.split('/').filter((part) => part !== '' && part !== '.')
-  return parts.length === 0 ? [] : namesOfPath(Buffer.from(parts.join('/'), 'utf8'))
+  return parts.length === 0 ? [] : namesOfPath(Buffer.from(parts.join('/'), 'latin1'))
 }

@@ -8,7 +8,7 @@ import { findPlace, type Place, type WalkOptions } from '../files/tree.ts'
 import type { WorkUser } from '../processes/child.ts'
 import { Watches } from '../watch/watches.ts'
 import { changeTree } from './file-change.ts'
-import { meaningOf, missing, namesOf } from './file-path.ts'
+import { isDiskFull, meaningOf, missing, namesOf } from './file-path.ts'
 import { answerFile, listDirectory, refuseSpecial, statPlace } from './file-read.ts'
 import { answerTar, unpackTar } from './file-tar.ts'
 import { Uploads } from './file-upload.ts'
@@ -95,7 +95,7 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
 
   const write = (c: Context<AgentEnv>) => {
     const query = parse('the query', PutQuery, c.req.query())
-    return at(c, { followLast: true, create: { owner: options.owner } }, async (place) => {
+    const writing = at(c, { followLast: true, create: { owner: options.owner } }, async (place) => {
       let body: AsyncIterable<Buffer> = uploadOf(c)
       if (query.upload !== undefined) {
         const { received, isWhole } = await uploads.add(query.upload, c.req.header('content-range'), body)
@@ -112,6 +112,11 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
       if (query.upload !== undefined) await uploads.drop(query.upload)
       const answer = { size: Number(stats.size), mode: modeOf(stats), etag: etagOf(stats) }
       return c.json(answer, created ? 201 : 200, { etag: answer.etag })
+    })
+    return writing.catch(async (error: unknown) => {
+      // What has arrived would keep the disk full, for this task and whoever shares it.
+      if (query.upload !== undefined && isDiskFull(error)) await uploads.drop(query.upload)
+      throw error
     })
   }
 

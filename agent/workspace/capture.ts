@@ -8,6 +8,7 @@
  */
 import { lstat, mkdir, realpath, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isTemporary } from '../../host/tree/names.ts'
 import { directlyIn, pathWithin } from '../../protocol/parts.ts'
 import { splitNul } from './git.ts'
 import type { Repositories } from './repositories.ts'
@@ -18,6 +19,10 @@ const MAX_NESTED = 50
 const MAX_DEPTH = 5
 /** Files that the agent's own repository tracks and we do not: forced in, so rarely more than a few. */
 const MAX_FORCED = 10_000
+
+/** Temporary files of sync and of uploads, under way or left by a program that was killed (`isTemporary`). */
+const HEX16 = '[0-9a-f]'.repeat(16)
+const NO_TEMPORARIES = [`sync-${HEX16}-[0-9]*`, `upload-${HEX16}`].map((name) => `:(exclude,glob)**/.rclaude-${name}`)
 
 export interface Capture {
   tree: string
@@ -131,7 +136,7 @@ async function addAll(
   found: Counter,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const pathspecs = ['.', ...nested.map((path) => `:(top,exclude,literal)${path.slice(0, -1)}`)]
+  const pathspecs = ['.', ...NO_TEMPORARIES, ...nested.map((path) => `:(top,exclude,literal)${path.slice(0, -1)}`)]
   const add = () =>
     repositories.reading(
       top,
@@ -172,7 +177,7 @@ async function addForced(repositories: Repositories, top: string, run: Run, sign
   const real = await realpath(top)
   const forced: string[] = []
   for (const path of splitNul(theirs.stdout)) {
-    if (ours.has(path) || forced.length >= MAX_FORCED) continue
+    if (ours.has(path) || isTemporary(path) || forced.length >= MAX_FORCED) continue
     if (await isFileBelow(real, path)) forced.push(path)
   }
   if (forced.length > 0)

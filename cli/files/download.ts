@@ -12,7 +12,7 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import type { DirectoryEntry } from '../../protocol/file.ts'
 import { baseName, checkName, joinPath } from './location.ts'
 import type { RemoteFiles } from './remote.ts'
-import { insist, Pool, type Transfer } from './transfer.ts'
+import { insist, notUtf8, Pool, type Transfer } from './transfer.ts'
 
 /** @param target what `path` becomes */
 export async function download(remote: RemoteFiles, transfer: Transfer, path: string, target: string): Promise<void> {
@@ -47,11 +47,7 @@ class Download {
     await makeDirectory(target, isNamed)
     for (const entry of await insist(this.#transfer, () => this.#remote.list(path))) {
       try {
-        if (entry.nameBase64 !== undefined)
-          throw new RclaudeError(
-            'unsupported',
-            `its name is not UTF-8: fetch the tree as tar, with - as the destination`,
-          )
+        if (entry.nameBase64 !== undefined) throw notUtf8('name')
         const name = checkName(entry.name)
         await this.#entry(joinPath(path, name), entry, join(target, name))
       } catch (error) {
@@ -82,6 +78,7 @@ class Download {
   }
 
   async #link(path: string, to: string, target: string): Promise<void> {
+    if (to.includes('\ufffd')) throw notUtf8('target')
     const inside = normalize(join(dirname(path.slice(this.#top.length).replace(/^\//, '')), to))
     const goesBack = /[^/.][^/]*\/+\.\.(\/|$)/.test(to) // through another link that may lead anywhere
     if (to.startsWith('/') || goesBack || inside.startsWith('..') || to.includes('\0'))

@@ -56,4 +56,8 @@ function isCut(error: unknown): boolean {
   return error instanceof TypeError || (error instanceof Error && error.name === 'AbortError') // fetch's word for a lost connection
 }
 
+/** What is not UTF-8 would be another name, or lead elsewhere, at the other side. */
+export const notUtf8 = (what: 'name' | 'target') =>
+  new RclaudeError('unsupported', `its ${what} is not UTF-8, so it is left out: rclaude sync carries such ${what}s`)
+
 export const wordsOf = (error: unknown): string => oneLine(error instanceof Error ? error.message : String(error))

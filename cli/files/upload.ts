@@ -1,4 +1,5 @@
 /** From here to a task. What is large goes in parts under an id of its content's marks, so that a later call goes on with it. */
+import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { createReadStream, type Stats } from 'node:fs'
 import { lstat, readdir, readFile, readlink, stat } from 'node:fs/promises'
@@ -7,7 +8,7 @@ import { Readable } from 'node:stream'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { joinPath } from './location.ts'
 import type { RemoteFiles } from './remote.ts'
-import { insist, Pool, type Transfer } from './transfer.ts'
+import { insist, notUtf8, Pool, type Transfer } from './transfer.ts'
 
 /** Up to this a file goes in one request, and again from the start when that is cut. */
 const PART_BYTES = 16 * 1024 * 1024
@@ -37,10 +38,12 @@ class Upload {
 
   async directory(path: string, target: string): Promise<void> {
     if (target !== '') await insist(this.#transfer, () => this.#remote.change(target, { op: 'mkdir', parents: true }))
-    for (const name of (await readdir(path)).sort()) {
+    for (const bytes of (await readdir(path, { encoding: 'buffer' })).sort(Buffer.compare)) {
+      const name = bytes.toString()
       const from = join(path, name)
       const to = joinPath(target, name)
       try {
+        if (!isUtf8(bytes)) throw notUtf8('name')
         const stats = await lstat(from)
         if (stats.isDirectory()) await this.directory(from, to)
         else if (stats.isSymbolicLink()) await this.#link(from, to)
@@ -52,7 +55,9 @@ class Upload {
   }
 
   async #link(from: string, to: string): Promise<void> {
-    const target = await readlink(from)
+    const bytes = await readlink(from, { encoding: 'buffer' })
+    if (!isUtf8(bytes)) throw notUtf8('target')
+    const target = bytes.toString()
     const present = await this.#remote.stat(to)
     if (present?.type === 'symlink' && present.target === target) return
     await this.#remote.change(to, { op: 'symlink', target })

@@ -3,11 +3,11 @@
  * elsewhere every `.gitignore` on the way counts. A repository inside another is asked on its own. What is listed are words
  * only: whether a path is there, and what it is, is looked at afterwards.
  */
-import { existsSync, type Stats } from 'node:fs'
+import { existsSync, type Stats, unlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import ignore, { type Ignore } from 'ignore'
 import { readSmall } from './content.ts'
-import { type BytePath, isOrdinary, joined, toText } from './names.ts'
+import { type BytePath, isOrdinary, isTemporary, joined, toText } from './names.ts'
 import { codeOf, type Tree } from './tree.ts'
 
 export interface Selection {
@@ -34,6 +34,8 @@ export const MAX_PATHS = 500_000
 const MAX_DEPTH = 200
 /** Files that are looked at before others have their turn: about 10 ms. */
 const LOOKS_A_TURN = 1_000
+/** A temporary file of ours that nobody touched for so long was left by a program that was killed. */
+export const STALE_MS = 10 * 60_000
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
 export class TooManyPaths extends Error {
@@ -52,7 +54,7 @@ export interface Listed {
 /** What is there and may not be looked at: whatever is in it must not be taken for deleted. */
 export type OnDenied = (path: BytePath) => void
 
-/** Sorted by their bytes, each once. @param git undefined where there is none to be asked */
+/** Sorted by their bytes, each once. Stale temporary files of ours that it comes by are deleted. @param git undefined where there is none to be asked */
 export async function listTree(
   tree: Tree,
   selection: Selection,
@@ -112,7 +114,7 @@ class Lister {
       if (++this.#looks % LOOKS_A_TURN === 0) await turn()
       const isRepository = name.endsWith('/') // of its own, that git does not track
       const path = joined(folder, isRepository ? name.slice(0, -1) : name)
-      if (this.found.has(path) || (!isRepository && this.#isOut(path))) continue
+      if (this.found.has(path) || (!isRepository && this.#leavesOut(path))) continue
       const stats = this.#tree.look(path)
       if (stats === undefined) continue
       if (stats.isDirectory())
@@ -149,7 +151,7 @@ class Lister {
     for (const name of names) {
       if (++this.#looks % LOOKS_A_TURN === 0) await turn()
       const path = joined(folder, name)
-      const stats = name === '.git' || this.#isOut(path) ? undefined : this.#glance(path)
+      const stats = name === '.git' || this.#leavesOut(path) ? undefined : this.#glance(path)
       if (stats === undefined) continue
       const isFolder = stats.isDirectory()
       if (rules.length > 0 && isIgnored(rules, path, isFolder) && !this.#isIncluded(path)) {
@@ -165,6 +167,12 @@ class Lister {
       if (isRepository) await this.list(path, depth + 1)
       else await this.#walk(path, rules, depth + 1)
     }
+  }
+
+  #leavesOut(path: BytePath): boolean {
+    const isOut = this.#isOut(path)
+    if (isOut && isTemporary(path)) deleteStale(this.#tree, path)
+    return isOut
   }
 
   #rulesIn(folder: BytePath): Rules | undefined {
@@ -190,6 +198,17 @@ class Lister {
   #add(path: BytePath, stats: Stats): void {
     if (this.found.size >= MAX_PATHS) throw new TooManyPaths()
     this.found.set(path, stats)
+  }
+}
+
+/** By the time of its last change, which nobody sets: the one of its content is already that of the file it was to become. */
+function deleteStale(tree: Tree, path: BytePath): void {
+  try {
+    const stats = tree.look(path)
+    if (stats === undefined || stats.isDirectory() || Date.now() - stats.ctimeMs < STALE_MS) return
+    unlinkSync(tree.at(path))
+  } catch {
+    // It is gone, or may not be deleted; it does not travel anyway.
   }
 }
 

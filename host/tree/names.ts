@@ -13,6 +13,10 @@ const ASCII = /^[\x00-\x7f]*$/
 const INVISIBLE = /[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g
 /** Temporary files of ours: a killed program may leave one. */
 const OURS = /(^|\/)\.rclaude-(sync|upload)-[^/]*$/
+/** Just those that we make: what only begins like them is never deleted. */
+const TEMPORARY = /(^|\/)\.rclaude-(sync-[0-9a-f]{16}-\d+|upload-[0-9a-f]{16})$/
+/** What has arrived of a copy that was cut; the next one goes on with it. */
+const PART = /(^|\/)\.[^/]*\.[0-9a-f]{16}\.rclaude-part$/
 /** Copies that a conflict left for its user; they stay where they are. */
 const CONFLICT_COPY = /\.conflict-(local|remote)-\d{8}T\d{6}(-\d+)?$/
 
@@ -32,7 +36,8 @@ export const fromWire = (path: string | { base64: string }): BytePath =>
 /** What Node's calls take: a string where that is the same, for it is quicker. */
 export const forCall = (path: BytePath): string | Buffer => (ASCII.test(path) ? path : toBytes(path))
 
-export const isOwnName = (path: BytePath): boolean => OURS.test(path) || CONFLICT_COPY.test(path)
+export const isOwnName = (path: BytePath): boolean => OURS.test(path) || PART.test(path) || CONFLICT_COPY.test(path)
+export const isTemporary = (path: BytePath): boolean => TEMPORARY.test(path)
 
 /** Nothing in such a path can be refused or be a name of ours. */
 const PLAIN = /^(?:[\w+@,-][\w+@,.-]*\/)*[\w+@,-][\w+@,.-]*$/

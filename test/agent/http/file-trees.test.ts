@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -15,6 +16,7 @@ import { join } from 'node:path'
 import { pack } from 'tar-stream'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { DirectoryListing, FileStat, MAX_UPLOADS } from '../../../protocol/file.ts'
+import { onSmallDisk } from '../../helpers/small-disk.ts'
 import { temporaryDirectory } from '../../helpers/temporary.ts'
 import { type Loopback, startLoopback, until } from './loopback.ts'
 
@@ -212,4 +214,69 @@ test('unfinished uploads have a bound', async () => {
   for (let i = 0; i < MAX_UPLOADS; i++) expect(await begin(i)).toBe(202)
   expect(await begin(MAX_UPLOADS)).toBe(429)
   expect(await begin(0)).toBe(409) // it is there, with a byte
+})
+
+test('an upload in parts that fills the disk it waits on is answered 507, gone, and works again when there is room', async (test) => {
+  await onSmallDisk(test, join(agent.workspace, '../uploads'), '1m', async (waiting) => {
+    writeFileSync(at('f'), 'old')
+    const full = await part(0, 'x'.repeat(3_000_000), 3_000_000)
+    expect([full.status, ((await full.json()) as { code: string }).code]).toEqual([507, 'disk_full'])
+    expect(readFileSync(at('f'), 'utf8')).toBe('old')
+    expect(readdirSync(waiting)).toEqual([])
+    const again = await new Promise((resolve, reject) => {
+      // on a connection of its own: the answer came before the end of the body, so the other one is closed
+      const headers = { 'content-range': 'bytes 0-2/3' }
+      const put = request(`${agent.url}/files/f?upload=${ID}`, { method: 'PUT', headers, agent: false }, (response) => {
+        response.resume()
+        resolve(response.statusCode)
+      })
+      put.on('error', reject)
+      put.end('new')
+    })
+    expect([again, readFileSync(at('f'), 'utf8')]).toEqual([200, 'new'])
+  })
+})
+
+test('an upload in parts whose last byte finds the workspace full is answered 507 and leaves the old file alone', async (test) => {
+  await onSmallDisk(test, at('disk'), '1m', async (disk) => {
+    writeFileSync(join(disk, 'f'), 'old')
+    expect((await part(0, 'x'.repeat(2_000_000), 3_000_000, 'disk/f')).status).toBe(202)
+    const full = await part(2_000_000, 'x'.repeat(1_000_000), 3_000_000, 'disk/f')
+    expect([full.status, ((await full.json()) as { code: string }).code]).toEqual([507, 'disk_full'])
+    expect(readFileSync(join(disk, 'f'), 'utf8')).toBe('old')
+    expect(readdirSync(disk)).toEqual(['f'])
+    expect(readdirSync(join(agent.workspace, '../uploads'))).toEqual([])
+  })
+})
+
+test('a tar that fills the disk is answered 507: what came before stays, the old file is untouched, nothing else is left', async (test) => {
+  await onSmallDisk(test, at('disk'), '1m', async (disk) => {
+    writeFileSync(join(disk, 'f'), 'old')
+    const archive = await tarOf(
+      { name: 'first', text: '1' },
+      { name: 'f', text: 'x'.repeat(3_000_000) },
+      { name: 'after', text: '2' },
+    )
+    const full = await unpack('disk', archive)
+    expect([full.status, ((await full.json()) as { code: string }).code]).toEqual([507, 'disk_full'])
+    expect(readFileSync(join(disk, 'f'), 'utf8')).toBe('old')
+    expect(readdirSync(disk).sort()).toEqual(['f', 'first'])
+  })
+})
+
+test('a tar of GNU tar keeps names and links that are not UTF-8, and a name that lost its bytes is refused', async () => {
+  const from = temporaryDirectory()
+  const name = Buffer.from([0x61, 0xff, 0xfe])
+  const inside = (root: string, one: Buffer) => Buffer.concat([Buffer.from(`${root}/`), one])
+  writeFileSync(inside(from, name), 'odd')
+  writeFileSync(join(from, 'é'), 'usual')
+  symlinkSync(name, join(from, 'link'))
+  expect((await unpack('d', execFileSync('tar', ['-C', from, '--format=gnu', '-cf', '-', '.']))).status).toBe(201)
+  expect(readFileSync(inside(at('d'), name), 'utf8')).toBe('odd')
+  expect(readFileSync(at('d/é'), 'utf8')).toBe('usual')
+  expect(readlinkSync(at('d/link'), { encoding: 'buffer' })).toEqual(name)
+  expect((await unpack('e', await tarOf({ name: 'é', text: 'usual' }))).status).toBe(201)
+  expect(readdirSync(at('e'))).toEqual(['é'])
+  const lost = await unpack('g', await tarOf({ name: 'a\ufffd', text: 'x' }))
+  expect([lost.status, await lost.text()]).toEqual([400, expect.stringContaining('--format=gnu')])
 })

@@ -173,6 +173,18 @@ describe('checkpoint and result', () => {
     expect(at('rev-list', '--count', `${spec.snapshot}..${REFS.result}`)).toBe('1')
   })
 
+  test('leaves temporary files of sync and uploads out, and nothing that only begins like them', async () => {
+    const { workspace, work, at, inWork } = await prepared()
+    mkdirSync(join(work, 'deep'))
+    const left = ['.rclaude-sync-0123456789abcdef-7', 'deep/.rclaude-upload-0123456789abcdef']
+    for (const path of [...left, '.rclaude-sync-notes', 'deep/file']) writeFileSync(join(work, path), 'x')
+    inWork('add', '-A') // as a coding agent does at any moment
+    await workspace.checkpoint({ message })
+    const files = listed(at, REFS.checkpoint)
+    expect(files).toEqual(expect.arrayContaining(['.rclaude-sync-notes', 'deep/file']))
+    for (const path of left) expect(files).not.toContain(path)
+  })
+
   test('keeps ignored files out, forced ones in', async () => {
     const { workspace, work, at, inWork } = await prepared()
     writeFileSync(join(work, 'ignored.log'), 'no')

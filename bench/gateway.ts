@@ -8,6 +8,7 @@ import { type Client, createClient } from '../protocol/client.ts'
 export interface BenchGateway {
   url: string
   token: string
+  pid: number
   api: Client
   /** Tasks must have ended before. */
   close(): Promise<void>
@@ -37,7 +38,7 @@ export async function startBenchGateway(config?: string): Promise<BenchGateway> 
     await gone
     rmSync(data, { recursive: true, force: true })
   }
-  return { url, token, api: createClient({ baseUrl: url, token, version: 'bench' }), close }
+  return { url, token, pid: gateway.pid ?? 0, api: createClient({ baseUrl: url, token, version: 'bench' }), close }
 }
 
 export async function until(look: () => boolean | Promise<boolean>): Promise<void> {

@@ -68,7 +68,7 @@ if (process.argv.includes('--soak'))
     ...shared,
     outdir: 'dist/soak',
     packages: 'external',
-    entryPoints: { attachments: 'test/soak/attachments/main.ts' },
+    entryPoints: { attachments: 'test/soak/attachments/main.ts', files: 'test/soak/files/main.ts' },
   })
 if (process.argv.includes('--bench')) {
   const workers = ['agents', 'probe', 'reader', 'relay', 'sender', 'terminator']

@@ -5,50 +5,22 @@
  * each, so that an agent can be copied into a container as it is.
  */
 import { chmod, copyFile, readdir, readFile, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { build } from 'esbuild'
+import { bundling } from './bundling.mjs'
 
 const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
-// Zod brings its messages in sixty languages, of which we speak one: half of what the CLI reads when it starts.
-const englishOnly = {
-  name: 'english-only',
-  setup(bundle) {
-    bundle.onLoad({ filter: /zod[\\/]v4[\\/]locales[\\/]index\.js$/ }, ({ path }) => ({
-      contents: "export { default as en } from './en.js'",
-      resolveDir: dirname(path),
-    }))
-  },
-}
-// Docker's client can speak SSH and BuildKit, with two megabytes of code, and debug in colours: we ask for none of it.
-const unused = {
-  name: 'unused',
-  setup(bundle) {
-    bundle.onResolve({ filter: /^(ssh2|protobufjs|supports-color|@grpc\/.*)$/ }, ({ path }) => ({
-      path,
-      namespace: 'unused',
-    }))
-    bundle.onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }))
-  },
-}
 const shared = {
   outdir: 'dist',
-  bundle: true,
-  platform: 'node',
-  target: 'node20.19',
-  format: 'esm',
+  ...bundling,
   sourcemap: 'linked',
-  external: ['better-sqlite3'],
   // A release builds with this project's packages seen from a clean checkout; where they really are is nobody's business.
   preserveSymlinks: true,
   define: { __RCLAUDE_VERSION__: JSON.stringify(version) },
   legalComments: 'external',
   logLevel: 'warning',
-  plugins: [englishOnly, unused],
 }
 // What `ws` would take from a native package if it were there: masking, in words instead of bytes.
 const tunnelled = { ...shared, alias: { bufferutil: './tunnel/mask.ts' } }
-// Some CommonJS dependencies call require() for Node's own modules.
-const require = { js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url);" }
 
 await rm('dist', { recursive: true, force: true })
 await build({
@@ -57,12 +29,11 @@ await build({
   splitting: true,
   minifyWhitespace: true, // it is read anew with every command
   chunkNames: 'chunks/[name]-[hash]',
-  banner: require,
 })
 await copyFile('cli/git-remote-rclaude.js', 'dist/git-remote-rclaude.js')
-await build({ ...tunnelled, entryPoints: { gateway: 'gateway/main.ts' }, banner: require })
-await build({ ...tunnelled, entryPoints: { agent: 'agent/main.ts' }, banner: require })
-if (process.argv.includes('--demo')) await build({ ...shared, entryPoints: { demo: 'demo/main.ts' }, banner: require })
+await build({ ...tunnelled, entryPoints: { gateway: 'gateway/main.ts' } })
+await build({ ...tunnelled, entryPoints: { agent: 'agent/main.ts' } })
+if (process.argv.includes('--demo')) await build({ ...shared, entryPoints: { demo: 'demo/main.ts' } })
 if (process.argv.includes('--soak'))
   await build({
     ...shared,

@@ -6,6 +6,7 @@ import { bash, say, steps } from '../../demo/model-server.ts'
 import { FINISH_STEPS } from '../../gateway/tasks/context.ts'
 import { routes } from '../../protocol/routes.ts'
 import type { CreateTaskInput, Task } from '../../protocol/task.ts'
+import { bundling } from '../../scripts/bundling.mjs'
 import { eventually } from '../helpers/eventually.ts'
 import { uploadFiles } from '../helpers/upload.ts'
 import { MODEL_KEY, startWorld, World } from '../helpers/world.ts'
@@ -26,11 +27,7 @@ async function buildGatewayKilledAt(): Promise<string> {
   await build({
     entryPoints: ['test/helpers/gateway-killed-at.ts'],
     outfile,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    external: ['better-sqlite3'],
-    banner: { js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url);" },
+    ...bundling,
     define: { __RCLAUDE_VERSION__: '"test"' },
     logLevel: 'warning',
   })

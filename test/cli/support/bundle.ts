@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { build, type Metafile } from 'esbuild'
 import { afterAll } from 'vitest'
+import { bundling } from '../../../scripts/bundling.mjs'
 
 export const TEST_VERSION = '9.8.7-test'
 
@@ -22,15 +23,10 @@ export async function bundleCli(programs: readonly ('rclaude' | 'gateway')[] = [
   const { metafile } = await build({
     entryPoints: Object.fromEntries(programs.map((name) => [name, entries[name]])),
     outdir: directory,
-    bundle: true,
-    platform: 'node',
-    target: 'node20.19',
-    format: 'esm',
+    ...bundling,
     splitting: true,
     chunkNames: 'chunks/[name]-[hash]',
-    external: ['better-sqlite3'],
     define: { __RCLAUDE_VERSION__: JSON.stringify(TEST_VERSION) },
-    banner: { js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url);" },
     metafile: true,
     logLevel: 'error',
   })

@@ -25,6 +25,11 @@ export class Uplink {
     return this.#tunnel?.isAttached === true
   }
 
+  /** What is begun now may be heard, now or when the connection is back. A gateway that is about to end hears nothing new. */
+  get #takesRequests(): boolean {
+    return this.isOnline && this.#tunnel?.isLeaving === false
+  }
+
   use(tunnel: Tunnel): void {
     this.#tunnel = tunnel
     this.#changes.emit('online')
@@ -36,17 +41,17 @@ export class Uplink {
     if (!this.isAttached) void this.#tunnel?.close('the agent waits for its gateway no longer')
   }
 
-  /** Does it, and again on the next tunnel when this one broke meanwhile. Waits for one no longer when `signal` fires. */
+  /** Does it, and again on the next tunnel when this one broke, or was about to end, meanwhile. Waits for one no longer when `signal` fires. */
   async insist<T>(action: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const abandoned = this.#abandoned.signal
     const given = signal === undefined ? abandoned : AbortSignal.any([abandoned, signal])
     for (;;) {
-      if (!this.isOnline) await once(this.#changes, 'online', { signal: given })
+      if (!this.#takesRequests) await once(this.#changes, 'online', { signal: given })
       const tunnel = this.#tunnel
       try {
         return await action()
       } catch (error) {
-        if (tunnel === this.#tunnel && tunnel?.isClosed === false) throw error
+        if (tunnel === this.#tunnel && this.#takesRequests) throw error
       }
     }
   }

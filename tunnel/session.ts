@@ -103,6 +103,10 @@ export class Session implements Tunnel, StreamLink {
     this.#sendControl(FrameType.goAway, 0, 0, GoAwayCode.normal)
   }
 
+  get isLeaving(): boolean {
+    return this.#incoming.peerSaidGoAway
+  }
+
   async close(reason: string): Promise<void> {
     this.#end({ kind: 'local', message: reason }, GoAwayCode.normal)
     await this.#transportClosed

@@ -14,6 +14,8 @@ export interface Tunnel {
   ping(): Promise<number>
   /** Says that no more streams are accepted; those that exist go on. */
   goAway(): void
+  /** The peer has said that it accepts no more streams. */
+  readonly isLeaving: boolean
   /** Resets all streams, says go-away and closes the transport; resolves when that is closed. */
   close(reason: string): Promise<void>
   /** Resolves, never rejects, when the tunnel is over. */

@@ -9,8 +9,10 @@ import { createTurnWorkspace } from '../../agent/workspace/turn-workspace.ts'
 import { Workspace } from '../../agent/workspace/workspace.ts'
 import { newTaskId } from '../../protocol/ids.ts'
 import { routes } from '../../protocol/routes.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { dialAs, newCredential, startStubGateway } from '../helpers/stub-gateway.ts'
 import { temporaryDirectory } from '../helpers/temporary.ts'
+import { joinedInMemory } from '../tunnel/joined.ts'
 import { specOf } from './run/run-spec.ts'
 
 test('preparing a workspace without a gateway ends when the turn is stopped', async () => {
@@ -45,6 +47,43 @@ test('what insists without a signal waits until the gateway is given up', async 
   const insisting = uplink.insist(async () => 'done')
   setTimeout(() => uplink.abandon(), 20)
   await expect(insisting).rejects.toThrow('aborted')
+})
+
+test('what a gateway that is about to end does not take any more is done with the next one', async () => {
+  const uplink = new Uplink()
+  const [leaving, next] = [joinedInMemory(), joinedInMemory()]
+  uplink.use(leaving.client)
+  leaving.server.goAway()
+  await leaving.server.ping() // the go-away went before it
+  const tried: string[] = []
+  let current = leaving.client
+  const insisting = uplink.insist(async () => {
+    tried.push(next.client === current ? 'next' : 'leaving')
+    return current.open().id
+  })
+  await new Promise((resolve) => setImmediate(resolve))
+  current = next.client
+  uplink.use(next.client)
+  expect(await insisting).toBeGreaterThan(0)
+  expect(tried).toEqual(['next'])
+})
+
+test('what fails because of the go-away itself is tried again, and what fails otherwise is an error', async () => {
+  const uplink = new Uplink()
+  const [leaving, next] = [joinedInMemory(), joinedInMemory()]
+  uplink.use(leaving.client)
+  let tries = 0
+  const insisting = uplink.insist(async () => {
+    tries += 1
+    if (tries > 1) return 'done'
+    leaving.server.goAway()
+    await leaving.server.ping()
+    throw new Error('503')
+  })
+  await eventually('it has failed', () => tries === 1 && leaving.client.isLeaving)
+  uplink.use(next.client)
+  expect(await insisting).toBe('done')
+  await expect(uplink.insist(() => Promise.reject(new Error('no')))).rejects.toThrow('no')
 })
 
 test('artifacts that the gateway refuses are told with its reason, and the others are saved', async () => {

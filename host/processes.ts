@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import { chunksOf } from './chunks.ts'
 
 const run = promisify(execFile)
 /** Files that one scan has open at once. */
@@ -101,12 +102,6 @@ async function mayCarry(pid: number, variable: string): Promise<boolean> {
 
 async function pidsOf(): Promise<number[]> {
   return (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry)).map(Number)
-}
-
-function chunksOf<T>(items: readonly T[], size: number): T[][] {
-  const chunks: T[][] = []
-  for (let at = 0; at < items.length; at += size) chunks.push(items.slice(at, at + size))
-  return chunks
 }
 
 /** macOS and BSD: `ps -E` shows the environment behind the command. */

@@ -13,7 +13,6 @@ const MAX_SAMPLE_AGE_MS = 15_000
 const MIN_INTERVAL_MS = 250
 /** What parts of rclaude need in the task beside the agent. */
 const PROGRAMS = ['git', 'git-lfs', 'sshd'] as const
-/** Where a daemon's program lies, which is not in everybody's PATH. */
 
 /** A process that rclaude started for someone. */
 export interface StartedProcess {

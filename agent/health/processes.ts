@@ -1,5 +1,6 @@
 /** Processes of this machine, or of the task alone, as /proc has them. Where there is no /proc the list is empty. */
 import { readdir, readFile } from 'node:fs/promises'
+import { chunksOf } from '../../host/chunks.ts'
 import { findByEnvironment } from '../../host/processes.ts'
 
 /** USER_HZ: a constant of Linux's interface on every architecture that Node runs on (man 7 time). */
@@ -20,9 +21,8 @@ export interface ProcessSample {
 export async function allProcesses(): Promise<ProcessSample[]> {
   const pids = (await readdir('/proc').catch(() => [])).filter((entry) => /^\d+$/.test(entry)).map(Number)
   const found: ProcessSample[] = []
-  for (let at = 0; at < pids.length; at += AT_ONCE)
-    for (const sample of await Promise.all(pids.slice(at, at + AT_ONCE).map(sampleOf)))
-      if (sample !== undefined) found.push(sample)
+  for (const chunk of chunksOf(pids, AT_ONCE))
+    for (const sample of await Promise.all(chunk.map(sampleOf))) if (sample !== undefined) found.push(sample)
   return found
 }
 

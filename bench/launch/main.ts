@@ -6,7 +6,7 @@
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { createInterface } from 'node:readline'
@@ -15,9 +15,12 @@ import { say, startModelServer } from '../../demo/model-server.ts'
 import type { TaskEvent } from '../../protocol/event.ts'
 import { routes } from '../../protocol/routes.ts'
 import { startBenchGateway } from '../gateway.ts'
+import { machineLine } from '../tunnel/machine.ts'
+import { type Case, interleave, median, percentile } from '../tunnel/stats.ts'
 
 const { positionals, values } = parseArgs({ allowPositionals: true, options: { config: { type: 'string' } } })
 const RUNS = Number(positionals[0] ?? 10)
+const BARE = 'claude -p'
 /** More than the bare program: the goal for launchers without a machine of their own. */
 const REACH_MS = 500
 
@@ -45,7 +48,7 @@ async function bareClaude(): Promise<number> {
 }
 
 const PHASES = ['machine asked for', 'agent connected', 'turn begun', 'coding agent started', 'first words'] as const
-type Phases = Record<(typeof PHASES)[number], number>
+type Phases = Partial<Record<(typeof PHASES)[number], number>>
 
 function phaseOf(event: TaskEvent): (typeof PHASES)[number] | undefined {
   if (event.type === 'state' && event.state === 'starting') return 'machine asked for'
@@ -64,59 +67,41 @@ async function task(launcher: string): Promise<Phases> {
   const { id } = await gateway.api.call(routes.createTask, {
     body: { prompt: 'say hello', workspace: { kind: 'none' }, launcher, secrets: environment },
   })
-  const seen: Partial<Phases> = {}
+  const seen: Phases = {}
   for await (const event of gateway.api.events(id, { follow: true })) {
     const phase = phaseOf(event)
     if (phase !== undefined) seen[phase] ??= performance.now() - begun
   }
   if (PHASES.some((phase) => seen[phase] === undefined)) throw new Error(`${id} said only ${Object.keys(seen)}`)
-  return seen as Phases
+  return seen
 }
-
-const at = (values: number[], share: number) =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? 0
 
 try {
   const launchers = (await gateway.api.call(routes.info, {})).launchers.map(({ name }) => name)
-  const bare: number[] = []
-  const tasks = new Map(launchers.map((launcher) => [launcher, [] as Phases[]]))
-  for (let run = 0; run <= RUNS; run++) {
-    const alone = await bareClaude()
-    const seen = await inTurn(launchers, task)
-    if (run === 0) continue // the first one reads everything from the disk
-    bare.push(alone)
-    launchers.forEach((launcher, index) => void tasks.get(launcher)?.push(seen[index] as Phases))
+  const alone: Case<Phases> = { name: BARE, run: async () => ({ 'first words': await bareClaude() }) }
+  const cases = [alone, ...launchers.map((name) => ({ name, run: () => task(name) }))]
+  const samples = await interleave(cases, RUNS, new AbortController().signal)
+  console.log(`${machineLine()}\n${RUNS} runs, milliseconds from request to the model's first words`)
+  console.log(`${''.padEnd(22)}${'p50'.padStart(8)}${'p95'.padStart(8)}  over ${BARE}`)
+  const row = (name: string, values: number[], rest = '') => {
+    const cells = [median(values), percentile(values, 95)].map((value) => value.toFixed(0).padStart(8))
+    console.log(`${name.padEnd(22)}${cells.join('')}${rest}`)
   }
-  console.log(
-    `${process.version}, ${cpus().length} x ${cpus()[0]?.model}, ${RUNS} runs, milliseconds from request to the model's first words`,
-  )
-  console.log(`${''.padEnd(22)}${'p50'.padStart(8)}${'p95'.padStart(8)}${'  over claude -p'}`)
-  const row = (name: string, p50: number, p95: number, rest = '') =>
-    console.log(`${name.padEnd(22)}${p50.toFixed(0).padStart(8)}${p95.toFixed(0).padStart(8)}${rest}`)
-  row('claude -p', at(bare, 0.5), at(bare, 0.95))
-  for (const [launcher, seen] of tasks) {
-    const words = seen.map((one) => one['first words'])
-    const over = at(words, 0.5) - at(bare, 0.5)
-    row(
-      launcher,
-      at(words, 0.5),
-      at(words, 0.95),
-      `  ${over.toFixed(0)}${launcher === 'process' && over > REACH_MS ? '  MISS' : ''}`,
-    )
+  const wordsOf = (name: string) => (samples.get(name) ?? []).map((one) => one['first words'] ?? Number.NaN)
+  row(BARE, wordsOf(BARE))
+  for (const launcher of launchers) {
+    const over = median(wordsOf(launcher)) - median(wordsOf(BARE))
+    row(launcher, wordsOf(launcher), `  ${over.toFixed(0)}${launcher === 'process' && over > REACH_MS ? '  MISS' : ''}`)
     PHASES.forEach((phase, index) => {
       const before = PHASES[index - 1]
-      const took = seen.map((one) => one[phase] - (before === undefined ? 0 : one[before]))
-      row(`  ${phase}`, at(took, 0.5), at(took, 0.95))
+      const seen = samples.get(launcher) ?? []
+      row(
+        `  ${phase}`,
+        seen.map((one) => (one[phase] ?? Number.NaN) - (before === undefined ? 0 : (one[before] ?? Number.NaN))),
+      )
     })
   }
 } finally {
   await gateway.close()
   await model.close()
-}
-
-/** One after the other: side by side they would measure each other. */
-async function inTurn<From, To>(all: readonly From[], work: (one: From) => Promise<To>): Promise<To[]> {
-  const results: To[] = []
-  for (const one of all) results.push(await work(one))
-  return results
 }

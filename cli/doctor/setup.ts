@@ -18,9 +18,7 @@ import type { Gateway } from '../api.ts'
 import { profileFromEnvironment } from '../credentials.ts'
 import { gatewayDirectory } from '../directories.ts'
 import { proxyTo } from '../network.ts'
-
 import { variable, type World } from '../world.ts'
-
 import { type Finding, LOW_DISK_BYTES } from './finding.ts'
 
 const execFileP = promisify(execFile)

@@ -4,6 +4,7 @@
  */
 import type { Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
+import { chunksOf } from '../../host/chunks.ts'
 import { bytesOf, git, splitNul, textOf } from './git.ts'
 import type { Place } from './place.ts'
 import { type SecretFile, secretFiles } from './secret-files.ts'
@@ -125,11 +126,9 @@ const AT_ONCE = 64
 
 async function sizes(root: string, paths: readonly string[]): Promise<SurveyedFile[]> {
   const found: SurveyedFile[] = []
-  for (let at = 0; at < paths.length; at += AT_ONCE)
+  for (const chunk of chunksOf(paths, AT_ONCE))
     found.push(
-      ...(await Promise.all(
-        paths.slice(at, at + AT_ONCE).map(async (path) => ({ path: textOf(path), bytes: await sizeOf(root, path) })),
-      )),
+      ...(await Promise.all(chunk.map(async (path) => ({ path: textOf(path), bytes: await sizeOf(root, path) })))),
     )
   return found
 }

@@ -77,10 +77,16 @@ export interface Launcher {
   list(): Promise<Array<Placement & { taskId: TaskId }>>
 }
 
-/** What an agent must find in its environment; where its folder is (`AGENT_ENV.directory`), each launcher says itself. */
+/** What an agent must find in its environment; where its folder is (`AGENT_ENV.directory`), each launcher says besides. */
 export const agentEnvironment = (spec: LaunchSpec): Record<string, string> => ({
   [AGENT_ENV.gatewayUrl]: spec.gatewayUrl,
   [AGENT_ENV.taskId]: spec.taskId,
   [AGENT_ENV.launchId]: spec.launchId,
   [AGENT_ENV.joinCode]: spec.joinCode,
+})
+
+/** In a container the agent keeps state, workspace and home in the container's own layer: gone with it. */
+export const containerEnvironment = (spec: LaunchSpec): Record<string, string> => ({
+  ...agentEnvironment(spec),
+  [AGENT_ENV.directory]: '/rclaude',
 })

@@ -185,7 +185,8 @@ function launcherOf({ launchers }: TaskContext, { launcher: name }: Placement): 
 }
 
 async function untilGone(context: TaskContext, placement: Placement, deadline: number): Promise<void> {
-  while (Date.now() < deadline && (await statusOf(context, placement)) !== 'gone') await pause(POLL_MS)
+  for (let wait = POLL_MS; Date.now() < deadline && (await statusOf(context, placement)) !== 'gone'; wait *= 2)
+    await pause(wait)
 }
 
 async function statusOf(context: TaskContext, placement: Placement): Promise<'alive' | 'gone'> {

@@ -15,6 +15,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { beforeEach, expect, onTestFinished, test } from 'vitest'
 import { FileChanges } from '../../protocol/watch.ts'
+import { rssOf } from '../helpers/memory.ts'
 import { SseReader } from '../helpers/sse.ts'
 import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
 import { startWorld, type World } from '../helpers/world.ts'
@@ -216,7 +217,7 @@ test('far into a file of 10 GB is as near as its beginning, and a gigabyte passe
   expect([far.status, (await far.arrayBuffer()).byteLength]).toEqual([206, 240])
   const agents = world.processes().filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('agent.js'))
   expect(agents).toHaveLength(1)
-  const residentMb = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${agents[0]}/status`, 'utf8'))?.[1]) / 1_024
+  const residentMb = () => rssOf(agents[0] ?? 0) / 1_024 ** 2
   const before = residentMb()
   let most = before
   let total = 0

@@ -1,12 +1,10 @@
 /** Previews in a real Chromium: hot reload, and what a hostile page can reach of others. */
 import { existsSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { type BrowserContext, chromium } from 'playwright-core'
 import { expect, onTestFinished, test } from 'vitest'
 import { eventually } from '../helpers/eventually.ts'
 import { startForwardingWorld } from '../helpers/forwarding.ts'
-import { ticketFor } from '../helpers/previews.ts'
+import { startDevServer, ticketFor } from '../helpers/previews.ts'
 import { startVite } from '../helpers/vite.ts'
 import type { World } from '../helpers/world.ts'
 
@@ -74,17 +72,12 @@ const ATTACK = (target: string, gateway: string) => `async () => {
 }`
 
 async function hostileServer(): Promise<number> {
-  const server = createServer((request, response) => {
+  const { port } = await startDevServer((request, response) => {
     if (request.url === '/worker.js') response.setHeader('content-type', 'text/javascript').end('// does nothing')
     else if (request.url === '/') response.setHeader('content-type', 'text/html').end('<title>evil</title><body>evil')
     else response.writeHead(404).end('nothing of the gateway here')
   })
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return (server.address() as AddressInfo).port
+  return port
 }
 
 test.runIf(CHROMIUM)(

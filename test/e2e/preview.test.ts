@@ -1,35 +1,21 @@
 /** Previews: a dev server of a task in the browser, on its own origin, for who was let in and nobody else. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { expect, onTestFinished, test } from 'vitest'
-import { WebSocket, WebSocketServer } from 'ws'
+import { WebSocket } from 'ws'
 import { routes } from '../../protocol/routes.ts'
 import { idleTask, serve, startForwardingWorld } from '../helpers/forwarding.ts'
 import { freePort } from '../helpers/free-port.ts'
-import { enter, ticketFor, visit } from '../helpers/previews.ts'
+import { enter, startDevServer, ticketFor, visit } from '../helpers/previews.ts'
 import { rawConnection, rawExchange, statuses } from '../helpers/raw.ts'
 import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
 import { startWorld } from '../helpers/world.ts'
 
-async function devServer(answer: (request: IncomingMessage, response: ServerResponse) => void) {
-  const server = createServer(answer)
-  const hot = new WebSocketServer({ server, perMessageDeflate: true })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  onTestFinished(() => {
-    for (const client of hot.clients) client.terminate()
-    server.closeAllConnections()
-    server.close()
-  })
-  return { port: (server.address() as AddressInfo).port, hot }
-}
-
 test('a dev server is seen as by a browser on its own machine, without anything of ours', async () => {
   const { world, taskId } = await startForwardingWorld()
   const seen: IncomingMessage[] = []
-  const { port } = await devServer((incoming, response) => {
+  const { port } = await startDevServer((incoming, response) => {
     seen.push(incoming)
     response.setHeader('set-cookie', [
       'a=1; Domain=localhost; Path=/',
@@ -86,8 +72,8 @@ test('a dev server is seen as by a browser on its own machine, without anything 
 
 test('a ticket lets one browser in, once, to its own preview; the session is for that one alone', async () => {
   const { world, taskId } = await startForwardingWorld()
-  const { port } = await devServer((_, response) => response.end('inside'))
-  const other = await devServer((_, response) => response.end('other'))
+  const { port } = await startDevServer((_, response) => response.end('inside'))
+  const other = await startDevServer((_, response) => response.end('other'))
   const { origin, url, cookie } = await enter(world, taskId, port)
   expect(await visit(world, `${origin}/`, { headers: { cookie } })).toMatchObject({ status: 200, body: 'inside' })
   const again = await visit(world, url, { headers: { accept: 'text/html' } })
@@ -122,7 +108,7 @@ test('a ticket lets one browser in, once, to its own preview; the session is for
 
 test('hot reload works: a WebSocket of the dev server, its extensions included', async () => {
   const { world, taskId } = await startForwardingWorld()
-  const { port, hot } = await devServer((_, response) => response.end('page'))
+  const { port, hot } = await startDevServer((_, response) => response.end('page'))
   let handshake: IncomingHttpHeaders = {}
   hot.on('connection', (socket, incoming) => {
     handshake = incoming.headers
@@ -167,7 +153,7 @@ test('hot reload works: a WebSocket of the dev server, its extensions included',
 test('pages of other origins, other previews included, get nothing; a link does', async () => {
   const { world, taskId } = await startForwardingWorld()
   let asked = 0
-  const { port } = await devServer((_, response) => {
+  const { port } = await startDevServer((_, response) => {
     asked += 1
     response.end('inside')
   })
@@ -194,7 +180,7 @@ test('pages of other origins, other previews included, get nothing; a link does'
 
 test('the API answers on no preview host, and no preview on any other', async () => {
   const { world, taskId } = await startForwardingWorld()
-  const { port } = await devServer((incoming, response) => response.end(`dev server ${incoming.url}`))
+  const { port } = await startDevServer((incoming, response) => response.end(`dev server ${incoming.url}`))
   const { origin, cookie, url } = await enter(world, taskId, port)
   const authorization = `Bearer ${world.adminToken}`
   for (const path of ['/v1/me', '/health', '/openapi.json', `/v1/tasks/${taskId}`]) {
@@ -250,7 +236,7 @@ test('revoked, taken back or restarted: only a restart of the gateway leaves a b
   const make = (user: string) => world.api().call(routes.createToken, { body: { name: user, user, role: 'member' } })
   const [alice, bob] = await Promise.all([make('alice'), make('bob')])
   const taskId = await idleTask(world, { token: alice.secret })
-  const { port } = await devServer((incoming, response) => {
+  const { port } = await startDevServer((incoming, response) => {
     response.write('begun')
     if (incoming.url !== '/for-ever') response.end()
   })
@@ -282,7 +268,7 @@ test('revoked, taken back or restarted: only a restart of the gateway leaves a b
 test('bytes that two parsers could read differently reach no dev server, and a hostile one reaches nobody else', async () => {
   const { world, taskId } = await startForwardingWorld()
   const seen: string[] = []
-  const { port } = await devServer((incoming, response) => {
+  const { port } = await startDevServer((incoming, response) => {
     seen.push(`${incoming.method} ${incoming.url}`)
     response.end('ok')
   })

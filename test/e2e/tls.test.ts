@@ -1,15 +1,15 @@
 /** TLS of the gateway itself, with certificates of an authority that no machine knows. */
 import { once } from 'node:events'
 import { copyFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { createServer, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { Agent, request } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { WebSocket, WebSocketServer } from 'ws'
+import { WebSocket } from 'ws'
 import { eventually } from '../helpers/eventually.ts'
 import { freePort } from '../helpers/free-port.ts'
+import { startDevServer } from '../helpers/previews.ts'
 import { printed } from '../helpers/printed.ts'
 import { type Certificate, hasOpenssl, makePrivateCa, type PrivateCa, terminateTls } from '../helpers/private-ca.ts'
 import { type RawConnection, rawConnection } from '../helpers/raw.ts'
@@ -234,17 +234,8 @@ describe.skipIf(!hasOpenssl)('with a certificate of its own the gateway', () => 
   })
 
   test('has previews on their own origins, with secure cookies and hot reload', async () => {
-    const server = createServer((_, response) => response.end('the page'))
-    const hot = new WebSocketServer({ server })
+    const { port: devPort, hot } = await startDevServer((_, response) => response.end('the page'))
     hot.on('connection', (client) => client.send('reload'))
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    onTestFinished(() => {
-      for (const client of hot.clients) client.terminate()
-      server.closeAllConnections()
-      server.close()
-    })
-    const devPort = (server.address() as AddressInfo).port
     const port = await freePort()
     const secure = await secureWorld({
       RCLAUDE_LISTEN__PORT: String(port),

@@ -1,6 +1,9 @@
 /** A browser as far as previews see it: requests by the name of a preview, which is this machine, and its cookie. */
-import { type IncomingHttpHeaders, request } from 'node:http'
-import { expect } from 'vitest'
+import { once } from 'node:events'
+import { createServer, type IncomingHttpHeaders, type RequestListener, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect, onTestFinished } from 'vitest'
+import { WebSocketServer } from 'ws'
 import { routes } from '../../protocol/routes.ts'
 import type { World } from './world.ts'
 
@@ -14,6 +17,20 @@ export interface Asked {
   method?: string
   headers?: Record<string, string>
   body?: string
+}
+
+/** Somebody's server on this machine, with WebSockets (`hot`) beside its pages, until the test is over. */
+export async function startDevServer(answer: RequestListener) {
+  const server = createServer(answer)
+  const hot = new WebSocketServer({ server, perMessageDeflate: true })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => {
+    for (const client of hot.clients) client.terminate()
+    server.closeAllConnections()
+    server.close()
+  })
+  return { port: (server.address() as AddressInfo).port, hot }
 }
 
 /** A request to a preview as a browser makes it: by its name, which is this machine. */

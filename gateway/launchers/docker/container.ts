@@ -3,12 +3,10 @@ import type Docker from 'dockerode'
 import type { LaunchId } from '../../../protocol/ids.ts'
 import type { DockerSection } from '../../../protocol/launcher-config.ts'
 import { AGENT_ENV } from '../../../protocol/run.ts'
-import { agentEnvironment, type LaunchSpec } from '../launcher.ts'
+import { containerEnvironment, type LaunchSpec } from '../launcher.ts'
 
 export const LABELS = { gateway: 'rclaude.gateway', task: 'rclaude.task', launch: 'rclaude.launch' } as const
 
-/** Where the agent keeps state, workspace and home: in the container's own layer, gone with it. */
-const DIRECTORY = '/rclaude'
 /** Where `launchers.docker.agentFolder` is seen. The images have the agent in the same place. */
 const AGENT_FOLDER = '/opt/rclaude'
 /**
@@ -41,8 +39,7 @@ export function containerOf(
       [LABELS.launch]: spec.launchId,
     },
     Env: Object.entries({
-      ...agentEnvironment(spec),
-      [AGENT_ENV.directory]: DIRECTORY,
+      ...containerEnvironment(spec),
       ...(isForeign && { [AGENT_ENV.workUser]: section.workUser }),
     }).map(([name, value]) => `${name}=${value}`),
     ...(isForeign && { Entrypoint: [`${AGENT_FOLDER}/node`, `${AGENT_FOLDER}/agent.js`], Cmd: [], User: '0:0' }),

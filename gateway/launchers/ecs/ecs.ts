@@ -11,6 +11,7 @@ import type {
   RunTaskCommandInput,
   Task,
 } from '@aws-sdk/client-ecs'
+import { chunksOf } from '../../../host/chunks.ts'
 import { RclaudeError } from '../../../protocol/errors.ts'
 import { LaunchId, TaskId } from '../../../protocol/ids.ts'
 import { type EcsSection, offersOf } from '../../../protocol/launcher-config.ts'
@@ -41,10 +42,14 @@ export interface EcsLauncherOptions {
   firstPauseMs?: number
 }
 
+/** The place in which a launch asks, and its number among those of its task. */
+type NumberedWay = Way & { index: number }
+
 /** What is kept of a launch while it is under way. */
 interface Note {
   /** Of the first request: later than the deadline nothing is asked again, it would buy a new machine. */
   at: string
+  way: NumberedWay
   request: RunTaskCommandInput
 }
 
@@ -76,11 +81,7 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
       if (Date.now() > Date.parse(kept.at) + section.deadlines.launch * 1000)
         throw new RclaudeError('unavailable', 'the launch was cut off too long ago to be asked for again')
     }
-    const way = wayOf(spec)
-    if (way.isFallback) call.warn('no Spot capacity: on demand instead, at its full price')
-    const definition = kept?.request.taskDefinition ?? (await definitions.ensure(spec.machine.image ?? section.image))
-    const request = kept?.request ?? requestOf(section, spec, { gatewayId, definition, way })
-    if (kept === undefined) call.keep({ at: new Date().toISOString(), request } satisfies Note)
+    const { way, request } = kept ?? (await prepare(spec, call))
     const answer = await run(request, call.signal)
     if ('task' in answer) return placed(spec, answer.task)
     if (!answer.mayHelp) throw new RclaudeError('internal', answer.text)
@@ -96,11 +97,16 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
    * One launch asks for one machine in one place. The next place is the next launch's, with an id of its own: should this one's
    * task start after all, it is nobody's, and is swept.
    */
-  function wayOf(spec: LaunchSpec): Way & { index: number; isFallback: boolean } {
+  async function prepare(spec: LaunchSpec, call: LaunchOptions): Promise<Note> {
     const ways = waysOf(section, spec)
     const index = (triedWays.get(spec.taskId) ?? 0) % ways.length
-    const way = ways[index] as Way
-    return { ...way, index, isFallback: !way.spot && ways[0]?.spot === true }
+    const way = { ...(ways[index] as Way), index }
+    if (!way.spot && ways[0]?.spot) call.warn('no Spot capacity: on demand instead, at its full price')
+    const definition = await definitions.ensure(spec.machine.image ?? section.image)
+    const request = requestOf(section, spec, { gatewayId, definition, way })
+    const note: Note = { at: new Date().toISOString(), way, request }
+    call.keep(note)
+    return note
   }
 
   function placed(spec: LaunchSpec, task: Task): Placement {
@@ -149,8 +155,7 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
   /** Those that ECS knows. */
   async function describe(arns: readonly string[]): Promise<Task[]> {
     const found: Task[] = []
-    for (let at = 0; at < arns.length; at += MAX_DESCRIBED) {
-      const tasks = arns.slice(at, at + MAX_DESCRIBED)
+    for (const tasks of chunksOf(arns, MAX_DESCRIBED)) {
       const answer = await api.call('read', 'DescribeTasks', (ecs, options) =>
         ecs.describeTasks({ cluster: section.cluster, tasks }, options),
       )

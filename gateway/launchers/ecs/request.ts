@@ -3,13 +3,10 @@ import { createHash } from 'node:crypto'
 import type { KeyValuePair, RegisterTaskDefinitionCommandInput, RunTaskCommandInput } from '@aws-sdk/client-ecs'
 import { RclaudeError } from '../../../protocol/errors.ts'
 import type { EcsSection } from '../../../protocol/launcher-config.ts'
-import { AGENT_ENV } from '../../../protocol/run.ts'
-import { agentEnvironment, type LaunchSpec } from '../launcher.ts'
+import { containerEnvironment, type LaunchSpec } from '../launcher.ts'
 import { ecsSize } from './sizes.ts'
 
 export const CONTAINER = 'agent'
-/** Where the agent keeps all of its own: in the container, gone with it. */
-const DIRECTORY = '/rclaude'
 /** Fargate's most: time to save what there is when Spot takes the machine away. */
 const STOP_SECONDS = 120
 /** API_TaskOverride.html: of the JSON. */
@@ -98,7 +95,7 @@ export function requestOf(
   spec: LaunchSpec,
   { gatewayId, definition, way }: { gatewayId: string; definition: string; way: Way },
 ): RunTaskCommandInput & { clientToken: string } {
-  const environment = Object.entries({ ...agentEnvironment(spec), [AGENT_ENV.directory]: DIRECTORY })
+  const environment = Object.entries(containerEnvironment(spec))
   const overrides = {
     ...ecsSize(spec.machine),
     containerOverrides: [{ name: CONTAINER, environment: environment.map(([name, value]) => ({ name, value })) }],

@@ -13,6 +13,7 @@ import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type BenchGateway, startBenchGateway, until } from '../../../bench/gateway.ts'
 import { routes } from '../../../protocol/routes.ts'
+import { rssOf } from '../../helpers/memory.ts'
 
 export interface FilesReport {
   /** What did not come out as it went in. */
@@ -174,17 +175,17 @@ async function hashStream(stream: Readable): Promise<string> {
 
 /** 0 when it is gone. */
 function residentBytes(pid: number | undefined): number {
-  return numberIn(`/proc/${pid}/status`, /^VmRSS:\s+(\d+)/m) * 1024
+  return unlessGone(() => rssOf(pid ?? 0))
 }
 
-/** Read or written, whichever is more: what a copy moves it does both with. */
+/** What a copy has read of its file, or of its connection. */
 function movedBytes(pid: number | undefined): number {
-  return numberIn(`/proc/${pid}/io`, /^rchar: (\d+)/m)
+  return unlessGone(() => Number(/^rchar: (\d+)/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1] ?? 0))
 }
 
-function numberIn(file: string, pattern: RegExp): number {
+function unlessGone(look: () => number): number {
   try {
-    return Number(pattern.exec(readFileSync(file, 'utf8'))?.[1] ?? 0)
+    return look()
   } catch {
     return 0
   }

@@ -98,6 +98,7 @@ export type SyncResult = z.infer<typeof SyncResult>
 
 /** The last line: without it the answer was cut. */
 export const SyncEnd = z.object({ end: z.literal(true) })
+export const SyncAnswer = z.union([SyncResult, SyncEnd])
 
 export const SyncFetchRequest = z.object({
   folder: WirePath.default(''),

@@ -3,15 +3,18 @@ import type { Context } from 'hono'
 import {
   ChangedMeanwhile,
   contentOf,
+  type KnownContent,
+  type Now,
   newScratch,
   openFile,
   type Present,
   readSmall,
   SMALL_BYTES,
+  type SmallFile,
 } from '../../host/tree/content.ts'
-import { inBlocks } from '../../host/tree/frames.ts'
+import { BlockWriter } from '../../host/tree/frames.ts'
 import { type BytePath, refusedPath } from '../../host/tree/names.ts'
-import { codeOf, type Tree } from '../../host/tree/tree.ts'
+import { codeOf, isNoWay, type Tree } from '../../host/tree/tree.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { SyncFetched } from '../../protocol/sync.ts'
 import { type AgentEnv, stream } from './send.ts'
@@ -26,10 +29,15 @@ export async function sendFiles(
   if (tree === undefined) throw new RclaudeError('not_found', 'there is no such folder in the workspace')
   try {
     return await stream(c, { 'content-type': 'application/octet-stream' }, async (answer) => {
-      for await (const block of inBlocks(frames(tree, folder, paths))) {
-        if (answer.signal.aborted) break
-        await answer.write(Buffer.from(block.buffer, block.byteOffset, block.length))
+      const out = new BlockWriter((block) => answer.write(block))
+      const scratch = newScratch()
+      for (const path of paths) {
+        const going = writeFile(tree, folder, path, { out, scratch })
+        if (going !== undefined) await going // small files come by thousands, and mostly there is nothing to wait for
+        if (answer.signal.aborted) return undefined
       }
+      out.write(line({ end: true }))
+      await out.end()
       return undefined
     })
   } finally {
@@ -37,46 +45,53 @@ export async function sendFiles(
   }
 }
 
-async function* frames(
-  tree: Tree,
-  folder: SyncFolder,
-  paths: readonly BytePath[],
-): AsyncGenerator<string | Uint8Array> {
-  const scratch = newScratch()
-  for (const path of paths) yield* framesOf(tree, folder, path, scratch)
-  yield line({ end: true })
-}
-
-async function* framesOf(
+/** @returns what is to be awaited, if anything */
+function writeFile(
   tree: Tree,
   { known }: SyncFolder,
   path: BytePath,
-  scratch: Buffer,
-): AsyncGenerator<string | Uint8Array> {
+  { out, scratch }: { out: BlockWriter; scratch: Buffer },
+): Promise<void> | undefined {
   const refused = refusedPath(path)
-  if (refused !== undefined) return yield line({ missing: refused })
-  let size: number
+  if (refused !== undefined) return void out.write(line({ missing: refused }))
+  let small: SmallFile
   try {
-    const stats = tree.look(path)
-    if (stats?.isFile() && stats.size <= SMALL_BYTES) {
-      const small = readSmall(tree, path, scratch)
-      known.set(path, small.stats, small.id)
-      yield line(headOf(small))
-      return yield small.bytes
-    }
-    const now = await contentOf(tree, path, known)
-    if (now === undefined || now === 'special')
-      return yield line({ missing: now === undefined ? 'it is not there any more' : 'it is neither file nor link' })
-    yield line(headOf(now))
-    if (now.stats.isSymbolicLink()) return
-    size = now.stats.size
+    const stats = tree.glance(path)
+    if (!stats?.isFile() || stats.size > SMALL_BYTES) return writeOther(tree, known, path, out)
+    small = readSmall(tree, path, scratch)
   } catch (error) {
-    if (error instanceof ChangedMeanwhile) return yield line({ missing: error.message })
-    const code = codeOf(error)
-    if (code === 'UNKNOWN' || code.startsWith('ERR_')) throw error
-    return yield line({ missing: `it cannot be read (${code})` })
+    return void out.write(line({ missing: whyMissing(error) }))
   }
-  yield* wholeOf(tree, path, size)
+  known.set(path, small.stats, small.id)
+  out.write(line(headOf(small)))
+  out.write(small.bytes)
+  return out.room()
+}
+
+async function writeOther(tree: Tree, known: KnownContent, path: BytePath, out: BlockWriter): Promise<void> {
+  let now: Now
+  try {
+    now = await contentOf(tree, path, known)
+  } catch (error) {
+    return out.write(line({ missing: whyMissing(error) }))
+  }
+  if (now === undefined) return out.write(line({ missing: 'it is not there any more' }))
+  if (now === 'special') return out.write(line({ missing: 'it is neither file nor link' }))
+  out.write(line(headOf(now)))
+  if (now.stats.isSymbolicLink()) return
+  for await (const piece of wholeOf(tree, path, now.stats.size)) {
+    out.write(piece)
+    await out.room()
+  }
+}
+
+/** @throws what is no fault of the file */
+function whyMissing(error: unknown): string {
+  if (error instanceof ChangedMeanwhile) return error.message
+  if (isNoWay(error)) return 'it is not there any more'
+  const code = codeOf(error)
+  if (code === 'UNKNOWN' || code.startsWith('ERR_')) throw error
+  return `it cannot be read (${code})`
 }
 
 /** So many bytes, whatever becomes of the file: what was announced must come, or the rest of the answer cannot be read. */

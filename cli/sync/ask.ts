@@ -2,11 +2,10 @@
  * Requests to the far folder's agent, by way of the gateway, with node:http: `fetch` costs as much to load as a whole sync of
  * what did not change, and streams large bodies slowly. What comes back is bytes, or an error as the typed client gives it.
  */
-import type { Agent, IncomingMessage } from 'node:http'
+import { once } from 'node:events'
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http'
 import { request as plainRequest } from 'node:http'
-import { request as secureRequest } from 'node:https'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import { BlockWriter } from '../../host/tree/frames.ts'
 import { type Client, causeOf, errorFrom } from '../../protocol/client.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { AnyRoute } from '../../protocol/route.ts'
@@ -16,7 +15,7 @@ import { refusalText } from '../refusal.ts'
 /** Without a byte of an answer that has begun, or of one that is awaited, the connection is dead. */
 const SILENCE_MS = 120_000
 
-export type Body = { type: string; content: string | AsyncIterable<Uint8Array> }
+export type Body = { type: string; content: string | ((out: BlockWriter) => Promise<void>) }
 export type Ask = (route: AnyRoute, body: Body, signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>
 
 export interface AskOptions {
@@ -33,7 +32,8 @@ export function asking({ client, taskId, agent, onExpiry, silenceMs = SILENCE_MS
   return async (route, body, signal) => {
     signal.throwIfAborted()
     const url = new URL(client.baseUrl + route.path.replace(':taskId', taskId))
-    const request = (url.protocol === 'https:' ? secureRequest : plainRequest)(url, {
+    const isSecure = url.protocol === 'https:'
+    const request = (isSecure ? (await import('node:https')).request : plainRequest)(url, {
       method: route.method,
       headers: { ...client.headers, 'content-type': body.type },
       signal,
@@ -53,7 +53,7 @@ export function asking({ client, taskId, agent, onExpiry, silenceMs = SILENCE_MS
     })
     request.setTimeout(silenceMs, () => request.destroy(new Error(`nothing was heard for ${silenceMs / 1000} s`)))
     if (typeof body.content === 'string') request.end(body.content)
-    else pipeline(Readable.from(body.content, { objectMode: false }), request).catch((error) => request.destroy(error))
+    else feed(request, body.content).catch((error) => request.destroy(error))
     const response = await answer
     const expiresAt = response.headers[EXPIRES_HEADER]
     if (typeof expiresAt === 'string') onExpiry?.(expiresAt)
@@ -61,6 +61,25 @@ export function asking({ client, taskId, agent, onExpiry, silenceMs = SILENCE_MS
     const refusal = await refusalText(response)
     request.destroy() // what was still to be sent is not wanted
     throw errorFrom(response.statusCode ?? 0, response.statusMessage ?? '', refusal)
+  }
+}
+
+async function feed(request: ClientRequest, content: (out: BlockWriter) => Promise<void>): Promise<void> {
+  const out = new BlockWriter((block) => (request.write(block) ? undefined : roomIn(request)))
+  await content(out)
+  await out.end()
+  request.end()
+}
+
+/** @throws when the connection is over before there is room */
+async function roomIn(request: ClientRequest): Promise<void> {
+  const over = new AbortController()
+  const end = () => over.abort(new Error('the connection is over'))
+  request.once('close', end)
+  try {
+    await once(request, 'drain', { signal: over.signal })
+  } finally {
+    request.off('close', end)
   }
 }
 

@@ -1,19 +1,20 @@
 /** The far folder: what the task's agent is asked, and its answers, which are not to be trusted. */
 
 import { type ContentId, isLinkId, targetOf } from '../../host/tree/content.ts'
-import { BrokenFrames, FrameReader, inBlocks } from '../../host/tree/frames.ts'
+import { type BlockWriter, BrokenFrames, FrameReader } from '../../host/tree/frames.ts'
 import { isLeftOut, type Selection } from '../../host/tree/list.ts'
 import { type BytePath, fromWire, refusedPath, staysInside, toWire } from '../../host/tree/names.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { routes } from '../../protocol/routes.ts'
 import {
+  SyncAnswer,
   SyncEnd,
   SyncEntry,
   SyncFetched,
   SyncManifestHead,
   type SyncManifestRequest,
   type SyncOperation,
-  SyncResult,
+  type SyncResult,
 } from '../../protocol/sync.ts'
 import type { Ask } from './ask.ts'
 import type { FarEntry } from './memory.ts'
@@ -106,20 +107,20 @@ export async function fetchFiles(
   checked(SyncEnd.safeParse(await frames.line()))
 }
 
-/** @param pieces lines and bytes, without the first and the last line. @returns one result for each operation */
-export async function applyFiles(far: FarFolder, pieces: AsyncIterable<string | Uint8Array>): Promise<SyncResult[]> {
-  async function* whole() {
-    yield `${JSON.stringify({ folder: toWire(far.folder) })}\n`
-    yield* pieces
-    yield operationLine({ op: 'end' })
+/** @param fill writes lines and bytes, without the first and the last line. @returns one result for each operation */
+export async function applyFiles(far: FarFolder, fill: (out: BlockWriter) => Promise<void>): Promise<SyncResult[]> {
+  const content = async (out: BlockWriter) => {
+    out.write(`${JSON.stringify({ folder: toWire(far.folder) })}\n`)
+    await fill(out)
+    out.write(operationLine({ op: 'end' }))
   }
-  const body = { type: 'application/octet-stream', content: inBlocks(whole()) }
+  const body = { type: 'application/octet-stream', content }
   const lines = new FrameReader(await far.ask(routes.syncApply, body, far.signal))
   const results: SyncResult[] = []
   for (;;) {
-    const line = await lines.line()
-    if (SyncEnd.safeParse(line).success) return results
-    results.push(checked(SyncResult.safeParse(line)))
+    const line = checked(SyncAnswer.safeParse(await lines.line()))
+    if ('end' in line) return results
+    results.push(line)
   }
 }
 

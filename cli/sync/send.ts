@@ -1,11 +1,12 @@
 /** What goes to the far folder: deletes, modes and files as one stream, whose answer says what became of each. */
 import { isLinkId, newScratch } from '../../host/tree/content.ts'
+import type { BlockWriter } from '../../host/tree/frames.ts'
 import { type BytePath, toWire } from '../../host/tree/names.ts'
 import type { SyncResult } from '../../protocol/sync.ts'
 import { applyFiles, operationLine } from './far.ts'
-import { type Sent, sendFile } from './near.ts'
 import type { Action } from './plan.ts'
 import { batches, type Run } from './run.ts'
+import { type Sent, sendFile } from './send-file.ts'
 
 type Outward = Exclude<Action, { do: 'receive' } | { do: 'delete-near' } | { do: 'mode-near' }>
 
@@ -21,33 +22,40 @@ export async function sendChanges(run: Run, actions: readonly Outward[]): Promis
   const sorted = [...actions].sort((a, b) => rank(a) - rank(b))
   for (const batch of batches(sorted)) {
     const pending: Pending[] = []
-    const results = await applyFiles(run.far, operations(run, batch, pending))
+    const results = await applyFiles(run.far, (out) => writeOperations(run, batch, pending, out))
     for (const [index, { action, sent }] of pending.entries()) settle(run, action, sent, results[index])
   }
 }
 
-async function* operations(
+async function writeOperations(
   run: Run,
   actions: readonly Outward[],
   pending: Pending[],
-): AsyncGenerator<string | Uint8Array> {
+  out: BlockWriter,
+): Promise<void> {
   const scratch = newScratch()
   for (const action of actions) {
     const path = toWire(action.path)
     if (action.do === 'delete-far' || action.do === 'mode-far') {
       pending.push({ action })
       const { expect } = action
-      yield operationLine(
-        action.do === 'delete-far' ? { op: 'delete', path, expect } : { op: 'mode', path, mode: action.mode, expect },
+      out.write(
+        operationLine(
+          action.do === 'delete-far' ? { op: 'delete', path, expect } : { op: 'mode', path, mode: action.mode, expect },
+        ),
       )
       continue
     }
-    const what = { near: action.near, expect: action.do === 'send' ? action.expect : action.far.id }
-    yield* sendFile(run.tree, action.path, what, run.memory.near, scratch, (told) => {
-      if (told === 'changed') run.tally.again.push(action.path)
-      else if (told instanceof Error) run.tally.failed.push({ path: action.path, message: `here: ${told.message}` })
-      else pending.push({ action, sent: told })
+    const going = sendFile({
+      ...{ tree: run.tree, path: action.path, near: action.near, known: run.memory.near, out, scratch },
+      expect: action.do === 'send' ? action.expect : action.far.id,
+      told(what) {
+        if (what === 'changed') run.tally.again.push(action.path)
+        else if (what instanceof Error) run.tally.failed.push({ path: action.path, message: `here: ${what.message}` })
+        else pending.push({ action, sent: what })
+      },
     })
+    if (going !== undefined) await going
   }
 }
 

@@ -127,7 +127,7 @@ export interface SmallFile {
 /** For one reader who is done with a file's bytes before it reads the next: thousands of buffers would keep the collector busy. */
 export const newScratch = (): Buffer => Buffer.allocUnsafe(SMALL_BYTES + 1)
 
-/** @param scratch what the bytes may lie in. @throws ChangedMeanwhile, or the system's error */
+/** @param scratch what the bytes may lie in. @throws ChangedMeanwhile, also when it is no small file; or the system's error */
 export function readSmall(tree: Tree, path: BytePath, scratch?: Buffer): SmallFile {
   const fd = openSync(tree.at(path), OPEN_FILE)
   try {
@@ -138,7 +138,8 @@ export function readSmall(tree: Tree, path: BytePath, scratch?: Buffer): SmallFi
     for (;;) {
       const got = readSync(fd, buffer, length, buffer.length - length, null)
       length += got
-      if (got === 0 || length === buffer.length) break
+      // One more would be read if there were more, and a change of the size is seen below.
+      if (got === 0 || length >= stats.size) break
     }
     if (length !== stats.size || !isUnchanged(fstatSync(fd), stats)) throw new ChangedMeanwhile()
     const bytes = buffer.subarray(0, length)

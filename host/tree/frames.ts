@@ -6,24 +6,55 @@ const BLOCK_BYTES = 256 * 1024
 const MAX_LINE_BYTES = 64 * 1024
 const NEWLINE = 10
 
-/** Small pieces become large blocks. A piece is copied, so that its buffer can be used again. */
-export async function* inBlocks(pieces: AsyncIterable<string | Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
-  let used = 0
-  for await (const piece of pieces) {
+/**
+ * Small pieces become large blocks. It is no generator: for thousands of small files the promises cost more than the files.
+ * A piece is copied, so that its buffer can be used again.
+ */
+export class BlockWriter {
+  readonly #handOn: (block: Buffer) => Promise<void> | undefined
+  #block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
+  #used = 0
+  #full: Promise<void> | undefined
+
+  /** @param handOn takes a block for good; what it returns is waited for, at some time, before more is written */
+  constructor(handOn: (block: Buffer) => Promise<void> | undefined) {
+    this.#handOn = handOn
+  }
+
+  /** Takes all of it at once; see `room`. */
+  write(piece: string | Uint8Array): void {
     const bytes = typeof piece === 'string' ? Buffer.from(piece) : piece
     for (let from = 0; from < bytes.length; ) {
-      const part = bytes.subarray(from, from + BLOCK_BYTES - used)
-      block.set(part, used)
-      used += part.length
+      const part = bytes.subarray(from, from + BLOCK_BYTES - this.#used)
+      this.#block.set(part, this.#used)
+      this.#used += part.length
       from += part.length
-      if (used < BLOCK_BYTES) continue
-      yield block
-      block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
-      used = 0
+      if (this.#used === BLOCK_BYTES) this.#next()
     }
   }
-  if (used > 0) yield block.subarray(0, used)
+
+  /** What is to be awaited before the next file or piece is written; undefined when there is room. @throws what `handOn` says */
+  room(): Promise<void> | undefined {
+    const full = this.#full
+    this.#full = undefined
+    return full
+  }
+
+  /** Hands on what is left. */
+  async end(): Promise<void> {
+    await this.room()
+    if (this.#used > 0) await this.#handOn(this.#block.subarray(0, this.#used))
+    this.#used = 0
+  }
+
+  #next(): void {
+    const taken = this.#handOn(this.#block)
+    const before = this.#full
+    this.#full = before === undefined || taken === undefined ? (taken ?? before) : before.then(() => taken)
+    this.#full?.catch(() => {}) // told by `room`
+    this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
+    this.#used = 0
+  }
 }
 
 /** The stream is not what was agreed on, or was cut. */

@@ -18,6 +18,7 @@ import {
   linkSync,
   openSync,
   renameSync,
+  type Stats,
   symlinkSync,
   unlinkSync,
   write as writeCallback,
@@ -38,6 +39,7 @@ import { codeOf, type Tree } from './tree.ts'
 
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 const MODE_BITS = 0o777
+const ALL_MODE_BITS = 0o7777
 const writeAsync = promisify(writeCallback)
 
 /** `same`: it was so already. `conflict`: something else is there, and was left alone. */
@@ -137,7 +139,7 @@ const movedOn = (): Placed => ({ done: 'conflict', message: 'it changed meanwhil
 function makeNew({ tree, path, known }: Placing, { id, mode, mtimeMs }: FileFacts, bytes: Uint8Array): boolean {
   let fd: number
   try {
-    fd = openSync(tree.at(path, true), CREATE, 0o600)
+    fd = openSync(tree.at(path, true), CREATE, mode & MODE_BITS)
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false
     throw error
@@ -145,9 +147,8 @@ function makeNew({ tree, path, known }: Placing, { id, mode, mtimeMs }: FileFact
   let isWhole = false
   try {
     writeWhole(fd, bytes)
-    finish(fd, tree, mode, mtimeMs)
+    known.set(path, finish(fd, tree, mode, mtimeMs), id)
     isWhole = true
-    known.set(path, fstatSync(fd), id)
     return true
   } finally {
     closeSync(fd)
@@ -155,10 +156,14 @@ function makeNew({ tree, path, known }: Placing, { id, mode, mtimeMs }: FileFact
   }
 }
 
-function finish(fd: number, { owner }: Tree, mode: number, mtimeMs: number): void {
+/** @returns how it is then */
+function finish(fd: number, { owner }: Tree, mode: number, mtimeMs: number): Stats {
   if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid)
-  fchmodSync(fd, mode & MODE_BITS) // after chown
   futimesSync(fd, mtimeMs / 1000, mtimeMs / 1000)
+  const stats = fstatSync(fd)
+  if ((stats.mode & ALL_MODE_BITS) === (mode & MODE_BITS)) return stats
+  fchmodSync(fd, mode & MODE_BITS) // after chown
+  return fstatSync(fd)
 }
 
 /** @returns the temporary file's path; undefined when the bytes were others than announced */

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { didNothing } from '../../../cli/sync/tally.ts'
+import { BlockWriter } from '../../../host/tree/frames.ts'
 import { RclaudeError } from '../../../protocol/errors.ts'
 import { contents, type Folders, makeFolders } from './folders.ts'
 
@@ -91,13 +92,23 @@ function cutting({ between }: Folders, cutAfter: number | undefined, meanwhile: 
       yield chunk
     }
   }
+  const cutUpload = (content: (out: BlockWriter) => Promise<void>) => (out: BlockWriter) => {
+    const cutting = new BlockWriter(async (block) => {
+      const sent = block.subarray(0, left)
+      left -= sent.length
+      out.write(sent)
+      await out.end()
+      if (sent.length < block.length) throw lost()
+    })
+    return content(cutting).then(() => cutting.end())
+  }
   let isDone = false
   between.ask = async (route, body, signal) => {
     if (route.name !== 'syncManifest' && !isDone) {
       isDone = true
       await meanwhile()
     }
-    const content = typeof body.content === 'string' ? body.content : cut(body.content)
+    const content = typeof body.content === 'string' ? body.content : cutUpload(body.content)
     return cut(await ask(route, { ...body, content }, signal))
   }
   return () => {

@@ -9,6 +9,7 @@ import { didNothing, type Tally } from '../../../cli/sync/tally.ts'
 import { keepInSync } from '../../../cli/sync/watch.ts'
 import type { World } from '../../../cli/world.ts'
 import { startTimeOf } from '../../../host/processes.ts'
+import { BlockWriter } from '../../../host/tree/frames.ts'
 import { RclaudeError } from '../../../protocol/errors.ts'
 import { eventually } from '../../helpers/eventually.ts'
 import { temporaryDirectory } from '../../helpers/temporary.ts'
@@ -35,11 +36,14 @@ function breakFirst({ between }: Folders): Set<string> {
   return broken
 }
 
-async function* halfOf(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const chunk of content) {
-    yield chunk.subarray(0, chunk.length / 2)
+const halfOf = (content: (out: BlockWriter) => Promise<void>) => async (out: BlockWriter) => {
+  const half = new BlockWriter(async (block) => {
+    out.write(block.subarray(0, block.length / 2))
+    await out.end()
     throw new Error('the line is cut')
-  }
+  })
+  await content(half)
+  await half.end()
 }
 
 it('remembers from one program to the next what both folders held', async () => {

@@ -10,6 +10,7 @@ import { stayDialled } from './dial.ts'
 import { EventLog } from './events/log.ts'
 import { HealthMonitor } from './health/health.ts'
 import { createAgentServer } from './http/app.ts'
+import { machineName } from './machine.ts'
 import { createOfflineSwitch } from './offline.ts'
 import { PortConnections } from './ports/connections.ts'
 import { ProcessService, TERMINAL_LIMITS } from './processes/service.ts'
@@ -54,6 +55,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const user = options.worker
   await makeDirectories(directories, user)
   const ending = new AbortController()
+  const machine = await machineName(options.env, options.log)
   const authorities = await writeAuthorities(options.directory, options.env)
   const own = { ...options.env, ...(authorities !== undefined && { GIT_SSL_CAINFO: authorities }) }
   const base = { own, directories, taskId: options.taskId, launchId: options.launchId, userName: user?.name }
@@ -170,6 +172,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const done = stayDialled({
     ...options,
+    machine,
     way,
     signal: ending.signal,
     onTunnel(opened) {

@@ -28,6 +28,8 @@ export interface DialOptions {
   taskId: string
   launchId: string
   joinCode: string
+  /** What `machineName` found. */
+  machine?: string | undefined
   way?: Way
   /** Called with each new tunnel. */
   onTunnel(tunnel: Tunnel): void
@@ -82,6 +84,7 @@ export async function stayDialled(options: DialOptions): Promise<void> {
         [VERSION_HEADER]: VERSION,
         [CAPABILITIES_HEADER]: AGENT_CAPABILITIES.join(','),
         ...(joinCode !== undefined && { [DIAL_HEADERS.joinCode]: joinCode }),
+        ...(joinCode !== undefined && options.machine && { [DIAL_HEADERS.machine]: options.machine }),
       },
     })
     joinCode = undefined // exchanged: the answer has come

@@ -108,6 +108,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     log,
     startedAtMs: Date.now(),
     served: new Served(),
+    heldUp: new Map(),
     reserve,
     dialLimit: new DialLimit(config.limits.dialsPerMinute),
     previews: new Previews({ config, store, vault, gatewayUrl: () => state.url }),

@@ -47,6 +47,8 @@ export const DIAL_HEADERS = {
   launchId: 'rclaude-launch',
   /** Only until it has been exchanged. */
   joinCode: 'rclaude-join',
+  /** With the join code: what the agent's surroundings call the machine that it runs on (agent/machine.ts). A claim, no proof. */
+  machine: 'rclaude-machine',
   // The run credential, which the agent makes itself, is the bearer token.
 } as const
 

@@ -1,7 +1,8 @@
 /**
  * An agent dials in. Its identity is settled before the upgrade: the first time it brings the join code of its launch
  * together with a run credential that it made itself, and the code is burnt in exchange; from then on the credential
- * alone counts. A code that comes again with another credential was stolen, and the task is stopped.
+ * alone counts. A code that comes again with another credential was stolen, and the task is stopped. A launcher that can
+ * tell whether the agent dials from the machine that it launched is asked, once.
  *
  * A dial that names the tunnel of a lost connection goes on with it: the link, its streams and whoever uses them notice
  * nothing. Sessions belong to a launch, which has one credential for good: another agent gets nowhere with a session's id.
@@ -32,7 +33,7 @@ import { WEBSOCKET_LIMITS, webSocketCarrier, webSocketTransport } from '../../tu
 import { hashSecret } from '../auth/tokens.ts'
 import type { Launch } from '../store/store.ts'
 import { connected } from '../tasks/connection.ts'
-import { requestStop } from '../tasks/requests.ts'
+import { alarm, notLaunched, unvouched, vouch } from '../tasks/identity.ts'
 import { AgentLink, type PeerInfo } from '../tunnels/links.ts'
 import type { Deps } from './context.ts'
 import { headerOf } from './request.ts'
@@ -57,16 +58,19 @@ const answerTo = (deps: Deps, admission: Admission | undefined): Record<string, 
 })
 
 /** @throws RclaudeError that the caller writes to the socket */
-export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duplex, head: Buffer): void {
-  if (!deps.isReady())
-    throw new RclaudeError('unavailable', 'the gateway is starting or stopping', { retryAfterSeconds: 1 })
-  const held = deps.held() // its agents may be another's: they go on dialling, or stay where they are
-  if (held !== undefined) throw new RclaudeError('unavailable', held, { retryAfterSeconds: 10 })
+export async function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+  checkGateway(deps)
   const mismatch = protocolMismatch('the gateway', 'this agent', headerOf(request, PROTOCOL_HEADER))
   if (mismatch !== undefined) throw new RclaudeError('version_mismatch', mismatch)
   const launch = identify(deps, request)
   checkState(deps, launch)
   deps.dialLimit.count(launch.launchId)
+  const stranger = unvouched(deps, launch)
+  if (stranger !== undefined) {
+    await vouch(deps, launch, stranger, headerOf(request, DIAL_HEADERS.machine)?.slice(0, MAX_CLAIM))
+    checkGateway(deps)
+    checkState(deps, launch)
+  }
   const admission = admit(deps, launch, request)
   answers.set(request, answerTo(deps, admission))
   const begin = (transport: Transport): AgentLink => {
@@ -81,6 +85,13 @@ export function acceptTunnel(deps: Deps, request: IncomingMessage, socket: Duple
     admission.attach(webSocketCarrier(webSocket))
     if (link !== undefined) connected(deps, link)
   })
+}
+
+function checkGateway(deps: Deps): void {
+  if (!deps.isReady())
+    throw new RclaudeError('unavailable', 'the gateway is starting or stopping', { retryAfterSeconds: 1 })
+  const held = deps.held() // its agents may be another's: they go on dialling, or stay where they are
+  if (held !== undefined) throw new RclaudeError('unavailable', held, { retryAfterSeconds: 10 })
 }
 
 /** Undefined for an older agent, whose tunnels end with their connection. */
@@ -105,32 +116,26 @@ function peerOf(request: IncomingMessage): PeerInfo {
 }
 
 /** Longest header that is taken over from an agent. */
-const MAX_CLAIM = 200
+const MAX_CLAIM = 300
 
 function identify(deps: Deps, request: IncomingMessage): Launch {
-  const refuse = () => new RclaudeError('unauthenticated', 'this is no launch of a living task')
   const taskId = TaskId.safeParse(headerOf(request, DIAL_HEADERS.taskId))
   const launchId = LaunchId.safeParse(headerOf(request, DIAL_HEADERS.launchId))
   const credential = /^Bearer ([\x21-\x7e]{32,256})$/.exec(request.headers.authorization ?? '')?.[1]
-  if (!taskId.success || !launchId.success || credential === undefined) throw refuse()
+  if (!taskId.success || !launchId.success || credential === undefined) throw notLaunched()
   const launch = deps.store.getLaunch(launchId.data)
-  if (launch === undefined || launch.taskId !== taskId.data) throw refuse()
+  if (launch === undefined || launch.taskId !== taskId.data) throw notLaunched()
   if (launch.closedAt !== undefined) throw new RclaudeError('gone', 'the task of this agent has ended')
   const credentialHash = hashSecret(credential)
   const joinCode = headerOf(request, DIAL_HEADERS.joinCode)
   if (joinCode === undefined) {
-    if (launch.credentialHash === undefined || !equal(launch.credentialHash, credentialHash)) throw refuse()
+    if (launch.credentialHash === undefined || !equal(launch.credentialHash, credentialHash)) throw notLaunched()
     return launch
   }
-  if (!equal(launch.joinHash, hashSecret(joinCode))) throw refuse()
+  if (!equal(launch.joinHash, hashSecret(joinCode))) throw notLaunched()
   if (!deps.store.bindCredential(launch.launchId, credentialHash)) {
-    deps.log.error(
-      { taskId: launch.taskId, launchId: launch.launchId },
-      'a join code was used twice: stopping the task',
-    )
-    const task = deps.store.getTask(launch.taskId)
-    if (task) requestStop(deps, task, 'gateway', 'its join code was used by a second agent')
-    throw refuse()
+    alarm(deps, launch, 'a join code was used twice', 'its join code was used by a second agent')
+    throw notLaunched()
   }
   return launch
 }

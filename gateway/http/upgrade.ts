@@ -39,16 +39,16 @@ export const onUpgrade =
       if (request.headers.upgrade?.toLowerCase() !== 'websocket')
         throw new RclaudeError('unsupported', 'the only upgrade here is to websocket')
       const path = (request.url ?? '').split('?', 1)[0] ?? ''
-      if (path === TUNNEL_PATH) dial(deps, request, socket, head)
+      if (path === TUNNEL_PATH) dial(deps, request, socket, head).catch(refuse)
       else splice(deps, request, socket, head, path, requestId).catch(refuse)
     } catch (error) {
       refuse(error)
     }
   }
 
-function dial(deps: Deps, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+async function dial(deps: Deps, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
   try {
-    acceptTunnel(deps, request, socket, head)
+    await acceptTunnel(deps, request, socket, head)
   } catch (error) {
     deps.metrics.dialRefused(error instanceof RclaudeError ? error.code : 'internal')
     throw error

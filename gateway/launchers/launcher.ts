@@ -50,6 +50,15 @@ export type PlacementStatus =
       reason?: Extract<Reason, 'placement_gone' | 'infrastructure'>
     }
 
+/** What a launcher says of an agent that wants to be let in. */
+export type Vouching =
+  /** Its machine is the one of this placement, and runs. */
+  | 'yes'
+  /** It may be: the machine does not run yet, or no longer, or is not shown. */
+  | 'not_yet'
+  /** It dials from elsewhere, or its machine has ended. */
+  | 'no'
+
 export interface Launcher {
   readonly name: string
   /** What keeps the work apart from the machine. */
@@ -71,6 +80,12 @@ export interface Launcher {
   launch(spec: LaunchSpec, options: LaunchOptions): Promise<Placement>
   /** In one batch; every placement asked for is in the answer, and one that nobody knows is `gone`. */
   inspect(placements: Placement[]): Promise<Map<LaunchId, PlacementStatus>>
+  /**
+   * Is the agent that dials with the join code of this placement on its machine? Asked until it is a yes, before anything is told to
+   * the agent, and never again. Without this the join code alone counts.
+   * @param claim what the agent says its machine is called (agent/machine.ts): a claim, no proof
+   */
+  vouch?(placement: Placement, claim: string | undefined): Promise<Vouching>
   /** Idempotent; resolves when it is gone, with nothing of it left behind. Another gateway's are never touched. */
   stop(placement: Placement, reason: string): Promise<void>
   /** Everything that this gateway ever launched and of which anything is left: a machine, or files to clean up. */

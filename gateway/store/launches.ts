@@ -11,6 +11,7 @@ interface LaunchRow {
   launcher: string
   join_hash: string
   credential_hash: string | null
+  vouched_at: string | null
   placement: string | null
   request: Buffer | null
   created_at: string
@@ -19,7 +20,14 @@ interface LaunchRow {
 
 type LaunchPart = Pick<
   Store,
-  'insertLaunch' | 'getLaunch' | 'setRequest' | 'setPlacement' | 'bindCredential' | 'closeLaunch' | 'openPlacements'
+  | 'insertLaunch'
+  | 'getLaunch'
+  | 'setRequest'
+  | 'setPlacement'
+  | 'bindCredential'
+  | 'setVouched'
+  | 'closeLaunch'
+  | 'openPlacements'
 >
 
 export function launchTables(database: Database): LaunchPart {
@@ -55,6 +63,10 @@ export function launchTables(database: Database): LaunchPart {
         .prepare('UPDATE launches SET placement = ?, request = NULL WHERE launch_id = ?')
         .run(JSON.stringify(placement), launchId),
     bindCredential: (launchId, hash) => bind.run({ launchId, hash }).changes === 1,
+    setVouched: (launchId) =>
+      void database
+        .prepare('UPDATE launches SET vouched_at = ? WHERE launch_id = ?')
+        .run(new Date().toISOString(), launchId),
     closeLaunch: (launchId) =>
       void database
         .prepare('UPDATE launches SET closed_at = ?, request = NULL WHERE launch_id = ? AND closed_at IS NULL')
@@ -69,6 +81,7 @@ const toLaunch = (row: LaunchRow): Launch => ({
   launcher: row.launcher,
   joinHash: row.join_hash,
   credentialHash: row.credential_hash ?? undefined,
+  vouchedAt: row.vouched_at ?? undefined,
   placement: row.placement === null ? undefined : (JSON.parse(row.placement) as Placement),
   request: row.request ?? undefined,
   createdAt: row.created_at,

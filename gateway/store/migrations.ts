@@ -175,6 +175,11 @@ const STEPS: readonly string[] = [
   ALTER TABLE launches ADD COLUMN request BLOB;     -- sealed; null once there is a placement
   ALTER TABLE tasks ADD COLUMN machine_cost TEXT;   -- JSON; of the machines that are gone
   `,
+  // Whose agent was let in by its launcher's word; those of before were let in by their join code.
+  `
+  ALTER TABLE launches ADD COLUMN vouched_at TEXT;
+  UPDATE launches SET vouched_at = created_at WHERE credential_hash IS NOT NULL;
+  `,
 ]
 
 export const SCHEMA_VERSION = STEPS.length

@@ -55,6 +55,8 @@ export interface Launch {
   joinHash: string
   /** Set when the join code has been exchanged. */
   credentialHash?: string | undefined
+  /** Set when its launcher has vouched for the machine that the agent dials from; see `Launcher.vouch`. */
+  vouchedAt?: string | undefined
   placement?: Placement | undefined
   /** What the launcher was asked, sealed; only until there is a placement, for a launch that is cut off. */
   request?: Buffer | undefined
@@ -225,6 +227,7 @@ export interface Store {
    * lost); false when the code was burnt by another credential.
    */
   bindCredential(launchId: LaunchId, credentialHash: string): boolean
+  setVouched(launchId: LaunchId): void
   closeLaunch(launchId: LaunchId): void
   /** Of all launches that are not closed. */
   openPlacements(): Placement[]

@@ -1,6 +1,6 @@
 /** What the parts of the task life-cycle share. `server.ts` builds it. */
 import type { GatewayConfig } from '../../protocol/config.ts'
-import type { TaskId } from '../../protocol/ids.ts'
+import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import type { Vault } from '../auth/vault.ts'
 import type { Launcher } from '../launchers/launcher.ts'
 import type { Logger } from '../log.ts'
@@ -27,6 +27,8 @@ export interface TaskContext {
   startedAtMs: number
   /** Whose turn it was last, for a queue that is fair. */
   served: Served
+  /** Launches whose agents have dialled, and wait since their launcher does not say whether it is them: when they dialled last. */
+  heldUp: Map<LaunchId, number>
   /** Where agents dial; known once the gateway listens. */
   agentUrl(): string
   /** Environment that the gateway itself gives to tasks of this coding agent. */

@@ -16,6 +16,9 @@ import { launchDeadlines } from './machine.ts'
 import { tokenLimitsOf } from './turn-limits.ts'
 import { isGone, type Seen, type Verdict, verdictOnQueued, verdictOnRunning, verdictOnStarting } from './verdict.ts'
 
+/** An agent that was told to come again comes within 10 s, if it can. */
+const HELD_UP_MS = 30_000
+
 export class Looks {
   readonly #context: TaskContext
   /** What each agent was last told: nothing is repeated without need. */
@@ -122,6 +125,8 @@ export class Looks {
 
   #seen(task: Task, status: PlacementStatus | undefined): Seen {
     const { deadlines, limits } = this.#context.config
+    const placement = 'placement' in task ? task.placement : undefined
+    const dialledAt = placement && this.#context.heldUp.get(placement.launchId)
     const { taskTimeoutSeconds } = task.state === 'running' ? tokenLimitsOf(this.#context.store, task.id) : {}
     return {
       status,
@@ -129,9 +134,10 @@ export class Looks {
       deadlines,
       launchDeadlines: launchDeadlines(
         this.#context.config,
-        'placement' in task && task.placement ? this.#context.launchers.get(task.placement.launcher) : undefined,
+        placement && this.#context.launchers.get(placement.launcher),
       ),
       taskTimeout: Math.min(limits.taskTimeout, taskTimeoutSeconds ?? Number.POSITIVE_INFINITY),
+      isHeldUp: dialledAt !== undefined && dialledAt + HELD_UP_MS > Date.now(),
       isPast: (since, seconds) => deadlineOf(this.#context, since, seconds) <= Date.now(),
     }
   }
@@ -148,6 +154,7 @@ export class Looks {
     if (left === undefined) return
     this.#trouble.delete(seen.id)
     this.#waitsFor.delete(seen.id)
+    if ('placement' in seen && seen.placement) this.#context.heldUp.delete(seen.placement.launchId)
     await finish(this.#context, left)
   }
 }

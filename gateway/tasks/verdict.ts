@@ -23,6 +23,8 @@ export interface Seen {
   /** Of the task's launcher. */
   launchDeadlines: { launch: Deadline; dial: Deadline }
   taskTimeout: number
+  /** The agent has dialled lately, and the launcher did not say whether it is the one that it launched. */
+  isHeldUp: boolean
   /** Has a deadline of so many seconds, which began at `since`, passed? */
   isPast(since: string, seconds: number): boolean
 }
@@ -39,7 +41,7 @@ export function verdictOnQueued(task: Task & { state: 'queued' }, seen: Seen): V
 }
 
 export function verdictOnStarting(task: Task & { state: 'starting' }, seen: Seen): Verdict | undefined {
-  const { status, launchDeadlines, isPast } = seen
+  const { status, launchDeadlines, isPast, isHeldUp } = seen
   const { launch, dial } = launchDeadlines
   if (task.stopRequested) return cancelled(task.stopRequested.reason)
   if (isGone(status))
@@ -53,7 +55,7 @@ export function verdictOnStarting(task: Task & { state: 'starting' }, seen: Seen
   // A launcher that was not asked, or does not answer, is given the time of both.
   const isLate =
     hasRunSince === undefined ? isPast(task.since, launch.seconds + dial.seconds) : isPast(hasRunSince, dial.seconds)
-  if (!isLate) return undefined
+  if (!isLate || isHeldUp) return undefined
   const message = `the agent did not dial in within ${dial.seconds} s (${dial.key})`
   return { outcome: 'failed', reason: 'start_timeout', message }
 }

@@ -17,12 +17,13 @@ import { LaunchId, TaskId } from '../../../protocol/ids.ts'
 import { type EcsSection, offersOf } from '../../../protocol/launcher-config.ts'
 import { AGENT_ENV } from '../../../protocol/run.ts'
 import type { Placement } from '../../../protocol/task.ts'
-import type { Launcher, LaunchOptions, LaunchSpec, PlacementStatus } from '../launcher.ts'
+import type { Launcher, LaunchOptions, LaunchSpec, PlacementStatus, Vouching } from '../launcher.ts'
 import { EcsApi } from './api.ts'
 import { Definitions } from './definitions.ts'
 import { CONTAINER, requestOf, startedBy, variableOf, type Way, waysOf } from './request.ts'
 import { checkFargateSize, usdPerHour } from './sizes.ts'
 import { refusalOf, statusOfTask } from './status.ts'
+import { together } from './together.ts'
 
 /** ECS is eventually consistent: for so long after RunTask it may not know the task. */
 const GRACE_MS = 5 * 60_000
@@ -164,9 +165,23 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
     return found
   }
 
+  const describeSoon = together(describeByArn)
+
+  async function describeByArn(arns: readonly string[]): Promise<Map<string, Task>> {
+    return new Map((await describe(arns)).map((task) => [task.taskArn ?? '', task]))
+  }
+
+  /** A claim is a TaskARN: what ECS's metadata server calls the task to whoever asks from inside. */
+  async function vouch({ handle }: Placement, claim: string | undefined): Promise<Vouching> {
+    if (claim !== handle) return 'no'
+    const status = (await describeSoon(handle))?.lastStatus
+    if (status === 'RUNNING') return 'yes'
+    return status === 'STOPPED' || status === 'DELETED' ? 'no' : 'not_yet'
+  }
+
   async function inspect(placements: Placement[]): Promise<Map<LaunchId, PlacementStatus>> {
     const asked = placements.filter(({ handle }) => isArn(handle))
-    const byArn = new Map((await describe(asked.map(({ handle }) => handle))).map((task) => [task.taskArn, task]))
+    const byArn = await describeByArn(asked.map(({ handle }) => handle))
     const missing = asked.some((placement) => !byArn.has(placement.handle) && !isFresh(placement))
     const listed = new Set(missing ? (await own()).map(({ taskArn }) => taskArn) : [])
     return new Map(
@@ -243,6 +258,7 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
     ...(section.capacity !== 'ec2' && { check: checkFargateSize }),
     launch,
     inspect,
+    vouch,
     stop,
     list,
   }

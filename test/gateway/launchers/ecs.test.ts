@@ -173,6 +173,24 @@ test('13, 23: placements are asked for a hundred at a time, pages are followed, 
   expect(new Set(listed.map(({ handle }) => handle)).size).toBe(listed.length)
 })
 
+test('an agent is vouched for when ECS says that its task runs; however many ask at once, ECS is asked twice', async () => {
+  const { ecs, launcher, spec, asked } = await scene()
+  ecs.faults.next('RunTask', { kind: 'shown-late', ms: 300 })
+  const late = await launcher.launch(spec(), launchOptions())
+  expect(await launcher.vouch?.(late, late.handle)).toBe('not_yet')
+  await eventually('it is shown', async () => (await launcher.vouch?.(late, late.handle)) === 'yes')
+  const other = await launcher.launch(spec(), launchOptions())
+  await eventually('it runs', async () => (await launcher.vouch?.(other, other.handle)) === 'yes')
+  expect(await launcher.vouch?.(late, other.handle)).toBe('no')
+  expect(await launcher.vouch?.(late, undefined)).toBe('no')
+  const before = asked('DescribeTasks').length
+  const words = await Promise.all(Array.from({ length: 50 }, () => launcher.vouch?.(late, late.handle)))
+  expect(new Set(words)).toEqual(new Set(['yes']))
+  expect(asked('DescribeTasks').length).toBeLessThanOrEqual(before + 2)
+  await launcher.stop(late, 'enough')
+  expect(await launcher.vouch?.(late, late.handle)).toBe('no')
+})
+
 test('14, 15: what ECS would refuse is refused here, with what there is', async () => {
   const { launcher, spec, asked } = await scene()
   await expect(launcher.launch(spec({ gatewayUrl: `http://${'x'.repeat(9_000)}` }), launchOptions())).rejects.toThrow(

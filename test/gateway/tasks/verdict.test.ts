@@ -31,6 +31,7 @@ const seen = (elapsed = 0, more: Partial<Seen> = {}): Seen => ({
   deadlines,
   launchDeadlines: launchDeadlines({ deadlines }, undefined),
   taskTimeout: 14_400,
+  isHeldUp: false,
   isPast: (_since, seconds) => seconds <= elapsed,
   ...more,
 })
@@ -98,6 +99,10 @@ test.each([
   ['kept, gone', verdictOnRunning(running(kept), seen(0, { status: gone })), 'succeeded', 'completed'],
 ] as const)('%s', (_name, verdict, outcome, reason) => {
   expect(verdict).toMatchObject({ outcome, reason })
+})
+
+test('an agent that dials in time, while its launcher cannot say whether it is the one, is not late', () => {
+  expect(verdictOnStarting(starting(), seen(deadlines.start, { status: runs, isHeldUp: true }))).toBeUndefined()
 })
 
 test('a task that is stopped while it waits its turn gets its full time to save', () => {

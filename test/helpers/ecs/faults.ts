@@ -21,6 +21,8 @@ export type Fault =
   | { kind: 'no-capacity'; ms: number }
   /** RunTask: DescribeTasks and ListTasks don't know the task for so long. */
   | { kind: 'missing'; ms: number }
+  /** RunTask: the task runs for so long before DescribeTasks shows that it does. */
+  | { kind: 'shown-late'; ms: number }
   /** IAM refuses. */
   | { kind: 'denied' }
 

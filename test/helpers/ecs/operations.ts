@@ -95,6 +95,7 @@ export class Operations {
         definition,
         noCapacityMs: fault?.kind === 'no-capacity' ? fault.ms : 0,
         missingMs: fault?.kind === 'missing' ? fault.ms : 0,
+        shownLateMs: fault?.kind === 'shown-late' ? fault.ms : 0,
         isGhost: fault?.kind === 'ghost',
       })
       this.tasks.set(task.arn, task)

@@ -23,6 +23,7 @@ export interface TaskOptions {
   definition: TaskDefinition
   noCapacityMs: number
   missingMs: number
+  shownLateMs: number
   /** Started after RunTask had refused it. */
   isGhost?: boolean
 }
@@ -65,6 +66,12 @@ export class EcsTask {
   /** DescribeTasks and ListTasks are eventually consistent. */
   get isVisible(): boolean {
     return this.#world.now() >= this.createdAt + this.options.missingMs
+  }
+
+  /** The state that DescribeTasks tells. */
+  get shownStatus(): string {
+    const isShown = this.#world.now() >= (this.startedAt ?? 0) + this.options.shownLateMs
+    return this.status === 'RUNNING' && !isShown ? 'PENDING' : this.status
   }
 
   /** Milliseconds that are paid for, until now or its end. */
@@ -153,6 +160,7 @@ const toRecord = (pairs: readonly KeyValuePair[] | undefined): Record<string, st
 export function describe(task: EcsTask): Record<string, unknown> {
   const { request, definition, cluster } = task.options
   const [container] = definition.containerDefinitions ?? []
+  const status = task.shownStatus
   const at = (ms: number | undefined) => (ms === undefined ? undefined : ms / 1000)
   return {
     taskArn: task.arn,
@@ -162,13 +170,13 @@ export function describe(task: EcsTask): Record<string, unknown> {
       {
         name: container?.name,
         image: container?.image,
-        lastStatus: task.status === 'RUNNING' || task.status === 'STOPPED' ? task.status : 'PENDING',
+        lastStatus: status === 'RUNNING' || status === 'STOPPED' ? status : 'PENDING',
         exitCode: task.exitCode,
         taskArn: task.arn,
       },
     ],
     overrides: request.overrides ?? {},
-    lastStatus: task.status,
+    lastStatus: status,
     desiredStatus: task.desired,
     cpu: request.overrides?.cpu ?? definition.cpu,
     memory: request.overrides?.memory ?? definition.memory,
@@ -179,7 +187,7 @@ export function describe(task: EcsTask): Record<string, unknown> {
     tags: task.tags ?? [],
     createdAt: at(task.createdAt),
     pullStartedAt: at(task.pullStartedAt),
-    startedAt: at(task.startedAt),
+    startedAt: status === 'PENDING' ? undefined : at(task.startedAt),
     stoppedAt: at(task.stoppedAt),
     stopCode: task.stopCode,
     stoppedReason: task.stoppedReason,

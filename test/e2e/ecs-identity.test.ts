@@ -2,53 +2,42 @@
  * Who may come in as the agent of a task on ECS: who dials from that very task, once ECS says that it runs. A thief has what
  * `ecs:DescribeTasks` shows to whoever may call it: the environment of the container, with the join code.
  */
-import { expect, onTestFinished, test } from 'vitest'
-import { newGatewayId } from '../../protocol/ids.ts'
+import { expect, test } from 'vitest'
 import { routes } from '../../protocol/routes.ts'
 import { AGENT_ENV, DIAL_HEADERS } from '../../protocol/run.ts'
 import { UpgradeRefused } from '../../tunnel/errors.ts'
 import { newCanary, sightings } from '../helpers/canaries.ts'
 import type { Fault } from '../helpers/ecs/faults.ts'
-import { IMAGE, startEcsSite } from '../helpers/ecs/site.ts'
+import { startEcsGateway } from '../helpers/ecs/gateway.ts'
 import { eventually } from '../helpers/eventually.ts'
-import { type DialAs, dialAs, newCredential, startStubGateway } from '../helpers/stub-gateway.ts'
+import { type DialAs, dialAs, newCredential } from '../helpers/stub-gateway.ts'
 
-/** A container whose agent never comes. */
-const ASLEEP = {
-  [IMAGE]: ({ env }: { env: Record<string, string> }) => ({ argv: ['/bin/sleep', '600'] as const, env }),
+interface SceneOptions {
+  agent: 'real' | 'asleep'
+  fault?: Fault
+  command?: string[]
 }
 
-async function scene({ agent, fault }: { agent: 'real' | 'asleep'; fault?: Fault }) {
-  const site = await startEcsSite(agent === 'asleep' ? { images: ASLEEP } : {})
-  const { ecs } = site
-  onTestFinished(async () => {
-    await ecs.close()
-    expect(ecs.problems).toEqual([])
-  })
-  const launcher = site.launcher(newGatewayId())
+async function scene({ agent, fault, command = ['true'] }: SceneOptions) {
   const vouched: string[] = []
-  const gateway = await startStubGateway(
-    { launchers: { default: 'ecs', process: { enabled: false } } },
-    {
-      launchers: [
-        {
-          ...launcher,
-          async vouch(placement, claim) {
-            const word = (await launcher.vouch?.(placement, claim)) ?? 'no'
-            vouched.push(word)
-            return word
-          },
-        },
-      ],
-    },
-  )
+  const { ecs, gateway } = await startEcsGateway({
+    agent,
+    wrap: (launcher) => ({
+      ...launcher,
+      async vouch(placement, claim) {
+        const word = (await launcher.vouch?.(placement, claim)) ?? 'no'
+        vouched.push(word)
+        return word
+      },
+    }),
+  })
   if (fault) ecs.faults.next('RunTask', fault)
   const secret = newCanary('secret')
-  const create = (command = ['true']) =>
+  const create = (command: string[]) =>
     gateway.api.call(routes.createTask, {
       body: { agent: 'command', command, workspace: { kind: 'none' }, secrets: { CANARY: secret } },
     })
-  const { id } = await create(agent === 'real' ? ['sh', '-c', 'echo $CANARY | wc -c'] : ['true'])
+  const { id } = await create(command)
   const task = () => gateway.getTask(id)
   const ended = () =>
     eventually('it has ended', async () => {
@@ -142,7 +131,7 @@ test.each([
 
 test('a task of the same gateway is no other one: its agent with the join code of a second task is refused', async () => {
   const { gateway, create, stolen, dial, running, sees } = await scene({ agent: 'asleep' })
-  await create()
+  await create(['true'])
   const [first, second] = [await stolen(0), await stolen(1)]
   await running(0)
   await running(1)
@@ -164,6 +153,22 @@ test('who comes before the machine runs waits in vain, and the agent that comes 
   expect(sees(heard)).toEqual([])
   await running()
   expect(await ended()).toMatchObject({ outcome: 'cancelled', message: 'its join code was used by a second agent' })
+})
+
+test('27: a join code works once, for its own launch: a replay after the agent is in stops the task', async () => {
+  const { ecs, create, gateway, stolen, dial, ended, sees } = await scene({ agent: 'real', command: ['sleep', '600'] })
+  const other = await create(['sleep', '600'])
+  const [thief, second] = [await stolen(0), await stolen(1)]
+  for (const id of [thief.taskId, second.taskId])
+    await eventually('its agent is in', async () => (await gateway.getTask(id)).state === 'running')
+  const elsewhere = await dial({ ...second, joinCode: thief.joinCode ?? '' }, second.arn)
+  expect(elsewhere.status).toBe(401)
+  expect((await gateway.getTask(other.id)).stopRequested).toBeUndefined() // a guess is no alarm
+  const { status, heard } = await dial(thief, thief.arn)
+  expect(status).toBe(401)
+  expect(await ended()).toMatchObject({ outcome: 'cancelled', message: 'its join code was used by a second agent' })
+  expect(ecs.tasks().map((one) => one.status)).toEqual(['STOPPED', 'RUNNING'])
+  expect(sees([...heard, ...elsewhere.heard])).toEqual([])
 })
 
 test('a machine that has ended has no agent: its name opens nothing', async () => {

@@ -1,29 +1,7 @@
 /** The built gateway and CLI with the ECS launcher, at the ECS of the tests: credentials and SDK as a user has them. */
-import { expect, onTestFinished, test } from 'vitest'
-import { startEcsSite } from '../helpers/ecs/site.ts'
+import { expect, test } from 'vitest'
+import { ecsWorld } from '../helpers/ecs/world.ts'
 import { makeRepository } from '../helpers/repository.ts'
-import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
-import { startWorld } from '../helpers/world.ts'
-
-async function ecsWorld(more: Record<string, string> = {}) {
-  const { ecs } = await startEcsSite()
-  onTestFinished(() => ecs.close())
-  const world = await startWorld({
-    settings: {
-      AWS_ACCESS_KEY_ID: ecs.credentials.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: ecs.credentials.secretAccessKey,
-      RCLAUDE_LAUNCHERS__DEFAULT: 'ecs',
-      RCLAUDE_LAUNCHERS__ECS__IMAGE: 'rclaude-agent:test',
-      RCLAUDE_LAUNCHERS__ECS__CLUSTER: 'rclaude',
-      RCLAUDE_LAUNCHERS__ECS__REGION: 'eu-central-1',
-      RCLAUDE_LAUNCHERS__ECS__ENDPOINT: ecs.url,
-      RCLAUDE_LAUNCHERS__ECS__SUBNETS: '[subnet-0a]',
-      ...more,
-    },
-  })
-  stopTasksAfterwards(world)
-  return { ecs, world }
-}
 
 test('a task runs on ECS from the command line, with its size and its price, and nothing is left of it', async () => {
   const { ecs, world } = await ecsWorld()

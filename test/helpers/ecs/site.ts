@@ -25,6 +25,16 @@ export const sectionAt = (url: string, more: object = {}): EcsSection =>
     ...more,
   })
 
+export const ecsLauncherAt = (ecs: Ecs, gatewayId: string, more: object = {}, timing: { graceMs?: number } = {}) =>
+  createEcsLauncher({
+    section: sectionAt(ecs.url, more),
+    gatewayId,
+    credentials: ecs.credentials,
+    graceMs: 2_000,
+    pollMs: 20,
+    ...timing,
+  })
+
 export interface EcsSite {
   ecs: Ecs
   launcher(gatewayId: string, more?: object, timing?: { graceMs?: number }): ReturnType<typeof createEcsLauncher>
@@ -32,16 +42,5 @@ export interface EcsSite {
 
 export async function startEcsSite(options: EcsOptions = {}): Promise<EcsSite> {
   const ecs = await startEcs({ images: { [IMAGE]: agent }, ...options })
-  return {
-    ecs,
-    launcher: (gatewayId, more = {}, timing = {}) =>
-      createEcsLauncher({
-        section: sectionAt(ecs.url, more),
-        gatewayId,
-        credentials: ecs.credentials,
-        graceMs: 2_000,
-        pollMs: 20,
-        ...timing,
-      }),
-  }
+  return { ecs, launcher: (...gateway) => ecsLauncherAt(ecs, ...gateway) }
 }

@@ -47,6 +47,8 @@ export type PlacementStatus =
       detail?: string
       /** Of the agent, where that is known. */
       exitCode?: number
+      /** What the machine is paid for, where that is less than its time: AWS asks nothing for the wait for one. */
+      paidSeconds?: number
       reason?: Extract<Reason, 'placement_gone' | 'infrastructure'>
     }
 

@@ -41,8 +41,9 @@ export async function finish(context: TaskContext, task: Task): Promise<void> {
       return false
     },
   )
+  const paidSeconds = task.placement && (await paidFor(context, task.placement))
   step('end')
-  end(context, task.id, isCollected)
+  end(context, task.id, { isCollected, paidSeconds })
 }
 
 /** Waits until everything the agent said is stored, as far as it can be had. */
@@ -195,12 +196,27 @@ async function statusOf(context: TaskContext, placement: Placement): Promise<'al
   return status === 'running' || status === 'pending' ? 'alive' : 'gone'
 }
 
-function end(context: TaskContext, taskId: Task['id'], isCollected: boolean): void {
+/** As its launcher knows it; undefined when it does not, or is not to be had now. */
+async function paidFor(context: TaskContext, placement: Placement): Promise<number | undefined> {
+  try {
+    const status = (await context.launchers.get(placement.launcher)?.inspect([placement]))?.get(placement.launchId)
+    return status !== undefined && 'paidSeconds' in status ? status.paidSeconds : undefined
+  } catch (error) {
+    context.log.warn({ err: error, launchId: placement.launchId }, 'cannot ask what the machine is paid for')
+    return undefined
+  }
+}
+
+function end(
+  context: TaskContext,
+  taskId: Task['id'],
+  { isCollected, paidSeconds }: { isCollected: boolean; paidSeconds: number | undefined },
+): void {
   context.store.dropSecrets(taskId)
   context.store.changeTask(taskId, (task) => {
     if (task.state !== 'finishing') return undefined
     const { outcome, reason, message } = task
-    const spent = machineCost(task)
+    const spent = machineCost(task, Date.now(), paidSeconds)
     const incomplete = !isCollected || task.turns.at(-1)?.result?.incomplete === true
     return {
       state: { state: 'ended', outcome, reason, message, endedAt: isoNow(), incomplete },

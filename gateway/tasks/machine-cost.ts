@@ -1,15 +1,19 @@
 /**
  * What the machines of a task cost, beside what its model does: the hours of each placement at the price that its launcher
- * gave with it. Machines that are gone are summed in the task; the present one is counted when somebody looks.
+ * gave with it. Machines that are gone are summed in the task; the present one is counted when somebody looks, the wait for it
+ * included, which the launcher takes out in the end where it was free.
  */
 import type { Task } from '../../protocol/task.ts'
 
-/** As it stands at this moment; undefined when no machine of the task had a price. */
-export function machineCost(task: Task, nowMs = Date.now()): Task['machineCost'] {
+/**
+ * As it stands at this moment; undefined when no machine of the task had a price.
+ * @param paidSeconds of the present machine, when its launcher knows
+ */
+export function machineCost(task: Task, nowMs = Date.now(), paidSeconds?: number): Task['machineCost'] {
   const placement = 'placement' in task ? task.placement : undefined
   if (placement?.usdPerHour === undefined) return task.machineCost
   const { usd, seconds } = task.machineCost ?? { usd: 0, seconds: 0 }
-  const lasted = Math.max(0, nowMs - Date.parse(placement.startedAt)) / 1000
+  const lasted = paidSeconds ?? Math.max(0, nowMs - Date.parse(placement.startedAt)) / 1000
   return { usd: usd + (lasted / 3_600) * placement.usdPerHour, seconds: seconds + lasted }
 }
 

@@ -38,6 +38,18 @@ test('17: a machine that does not come before the deadline of launches is no lon
   expect(ecs.tasks().map(({ status, pid, billedMs }) => ({ status, pid, billedMs }))).toEqual([
     { status: 'STOPPED', pid: undefined, billedMs: 0 },
   ])
+  expect((await gateway.getTask(id)).machineCost).toEqual({ usd: 0, seconds: 0 })
+})
+
+test('30: what the task says of its machine is what AWS bills, the wait for one left out', async () => {
+  const { ecs, gateway } = await startEcsGateway({ agent: 'real' })
+  ecs.faults.next('RunTask', { kind: 'no-capacity', ms: 1_000 })
+  const { id } = await gateway.api.call(routes.createTask, { body: { ...SLEEP, command: ['true'] } })
+  expect(await ended(gateway, id)).toMatchObject({ outcome: 'succeeded' })
+  const [task] = ecs.tasks()
+  const { seconds = 0 } = (await gateway.getTask(id)).machineCost ?? {}
+  expect(seconds * 1_000).toBeCloseTo(task?.billedMs ?? 0, 3)
+  expect((task?.stoppedAt ?? 0) - (task?.createdAt ?? 0)).toBeGreaterThan(1_000 + seconds * 1_000)
 })
 
 test('18: a machine that runs, and whose agent never dials, is stopped', async () => {

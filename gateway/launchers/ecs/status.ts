@@ -10,7 +10,7 @@ const PENDING: Readonly<Record<string, string>> = {
 }
 
 export function statusOfTask(task: Task): PlacementStatus {
-  const { lastStatus = '', startedAt } = task
+  const { lastStatus = '', startedAt, pullStartedAt, stoppedAt } = task
   const detail = PENDING[lastStatus]
   if (detail !== undefined) return { status: 'pending', detail }
   if (lastStatus !== 'STOPPED' && lastStatus !== 'DELETED')
@@ -21,6 +21,8 @@ export function statusOfTask(task: Task): PlacementStatus {
     status: 'stopped',
     detail: why || `ECS says ${task.stopCode ?? 'nothing of why'}`,
     ...(container?.exitCode !== undefined && { exitCode: container.exitCode }),
+    // aws.amazon.com/fargate/pricing: from the pull of the image to the end; nothing when there never was a machine.
+    ...(stoppedAt && { paidSeconds: pullStartedAt ? (stoppedAt.getTime() - pullStartedAt.getTime()) / 1_000 : 0 }),
     reason: isTakenAway(task) ? 'infrastructure' : 'placement_gone',
   }
 }

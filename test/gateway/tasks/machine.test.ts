@@ -132,6 +132,7 @@ test('several machines of a task are summed, and one without a price adds nothin
   const running = { state: 'running', placement, machineCost: { usd: 1, seconds: 100 } } as unknown as Task
   const at = Date.parse(startedAt) + 1_800_000
   expect(machineCost(running, at)).toEqual({ usd: 2, seconds: 1_900 })
+  expect(machineCost(running, at, 900)).toEqual({ usd: 1.5, seconds: 1_000 })
   const { usdPerHour: _, ...unpriced } = placement
   expect(machineCost({ ...running, placement: unpriced } as Task, at)).toEqual({ usd: 1, seconds: 100 })
   expect(machineCost({ state: 'queued' } as Task, at)).toBeUndefined()

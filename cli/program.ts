@@ -148,6 +148,11 @@ export const COMMANDS: Record<string, Entry> = {
     summary: 'what was spent today, and what of your limits is used',
     load: () => import('./commands/limits.ts'),
   },
+  ecs: {
+    group: GATEWAYS,
+    summary: 'what runs on Amazon ECS, and whether it can',
+    load: () => import('./commands/ecs.ts'),
+  },
   audit: { group: GATEWAYS, summary: 'who did what', load: () => import('./commands/audit.ts') },
   doctor: {
     group: HELP,

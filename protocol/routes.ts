@@ -8,6 +8,7 @@ import { fileRoutes } from './routes/files.ts'
 import { gatewayRoutes } from './routes/gateway.ts'
 import { limitsRoutes } from './routes/limits.ts'
 import { modelRoutes } from './routes/models.ts'
+import { placementRoutes } from './routes/placements.ts'
 import { portRoutes } from './routes/ports.ts'
 import { processRoutes } from './routes/processes.ts'
 import { resultRoutes } from './routes/results.ts'
@@ -28,6 +29,7 @@ export { Share, ShareAccess } from './routes/shares.ts'
 export const routes = {
   ...gatewayRoutes,
   ...limitsRoutes,
+  ...placementRoutes,
   ...taskRoutes,
   ...resultRoutes,
   ...workspaceRoutes,

@@ -1,9 +1,9 @@
 /** `rclaude doctor`: everything that has to be there, or what ails a task; each with what mends it. */
 import type { Command } from 'commander'
 import { EXIT_CODES } from '../../protocol/errors.ts'
+import type { Finding } from '../../protocol/finding.ts'
 import { routes } from '../../protocol/routes.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
-import type { Finding } from '../doctor/finding.ts'
 import {
   checkAuthorities,
   checkClaude,

@@ -1,7 +1,10 @@
 /** What ails the machine of a running task, by what its agent says of it. */
+import { bad, type Finding, ok } from '../../protocol/finding.ts'
 import type { AgentHealth } from '../../protocol/health.ts'
 import { formatBytes } from '../../protocol/units.ts'
-import { bad, type Finding, LOW_DISK_BYTES, ok } from './finding.ts'
+
+/** Less than this is not enough for snapshots, checkpoints and results. */
+export const LOW_DISK_BYTES = 256 * 1024 ** 2
 
 const LOW_DISK_SHARE = 0.02
 const LOW_FILES = 1_000

@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import { isLoopback } from '../../host/loopback.ts'
 import { findProgram, foldersOf } from '../../host/programs.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
+import type { Finding } from '../../protocol/finding.ts'
 import { MODEL_KINDS } from '../../protocol/model.ts'
 import { type GatewayInfo, routes } from '../../protocol/routes.ts'
 import { formatBytes } from '../../protocol/units.ts'
@@ -19,7 +20,7 @@ import { profileFromEnvironment } from '../credentials.ts'
 import { gatewayDirectory } from '../directories.ts'
 import { proxyTo } from '../network.ts'
 import { variable, type World } from '../world.ts'
-import { type Finding, LOW_DISK_BYTES } from './finding.ts'
+import { LOW_DISK_BYTES } from './machine.ts'
 
 const execFileP = promisify(execFile)
 

@@ -2,6 +2,7 @@
  * Why a task does not do what one expects, found in what the gateway and the task's agent say of it: one finding a cause, each
  * with what mends it. `doctor TASK` prints them.
  */
+import { bad, type Finding, ok } from '../../protocol/finding.ts'
 import type { TaskHealth } from '../../protocol/health.ts'
 import { REASONS } from '../../protocol/outcome.ts'
 import type { GatewayInfo } from '../../protocol/routes.ts'
@@ -10,8 +11,7 @@ import { formatBytes, formatSeconds } from '../../protocol/units.ts'
 import { ordinal } from '../queue.ts'
 import { verdictOf } from '../summary.ts'
 import { rttText, tunnelOf } from '../tunnel-health.ts'
-import { bad, type Finding, LOW_DISK_BYTES, ok } from './finding.ts'
-import { machineFindings } from './machine.ts'
+import { LOW_DISK_BYTES, machineFindings } from './machine.ts'
 
 export interface TaskFacts {
   task: Task

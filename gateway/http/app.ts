@@ -20,6 +20,7 @@ import { gitHandlers } from './git.ts'
 import { healthHandlers } from './health.ts'
 import { limitsHandlers } from './limits.ts'
 import { modelHandlers } from './models.ts'
+import { placementHandlers } from './placements.ts'
 import { previewHandlers } from './previews/handlers.ts'
 import { problemHeaders, toRclaudeError } from './problem.ts'
 import { forward } from './proxy.ts'
@@ -42,6 +43,7 @@ const handlers: Handlers = {
   ...shareHandlers,
   ...tokenHandlers,
   ...modelHandlers,
+  ...placementHandlers,
   ...previewHandlers,
 }
 

@@ -2,9 +2,11 @@
  * What every launcher can do. A launcher knows machines, not tasks: no state, no store, no tunnel.
  * `test/conformance/launcher.ts` holds any launcher against what is promised here.
  */
+import type { Finding } from '../../protocol/finding.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import type { Machine, Offers } from '../../protocol/machine.ts'
 import type { Reason } from '../../protocol/outcome.ts'
+import type { ForeignPlacement } from '../../protocol/routes/placements.ts'
 import { AGENT_ENV } from '../../protocol/run.ts'
 import type { AgentName, Placement } from '../../protocol/task.ts'
 
@@ -90,6 +92,10 @@ export interface Launcher {
   vouch?(placement: Placement, claim: string | undefined): Promise<Vouching>
   /** Idempotent; resolves when it is gone, with nothing of it left behind. Another gateway's are never touched. */
   stop(placement: Placement, reason: string): Promise<void>
+  /** Can this launcher do its work? What it needs, each with what was found; nothing is launched. */
+  diagnose?(): Promise<Finding[]>
+  /** What other gateways run in the same place, for people: nothing here ever stops it. */
+  listForeign?(): Promise<Array<Omit<ForeignPlacement, 'launcher'>>>
   /** Everything that this gateway ever launched and of which anything is left: a machine, or files to clean up. */
   list(): Promise<Array<Placement & { taskId: TaskId }>>
 }

@@ -1,24 +1,151 @@
-/** What the launchers run, beside what the store knows: shown to an administrator before a held gateway may stop anything. */
-import type { HeldPlacement } from '../../protocol/routes/gateway.ts'
+/** What the launchers run, beside what the store knows: for administrators, and before a held gateway may stop anything. */
+import { RclaudeError } from '../../protocol/errors.ts'
+import type { LaunchId, TaskId } from '../../protocol/ids.ts'
+import type {
+  ForeignPlacement,
+  ListedPlacement,
+  SurveyedPlacement,
+  SweptPlacement,
+} from '../../protocol/routes/placements.ts'
+import type { Placement } from '../../protocol/task.ts'
+import type { Launcher } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
+import { isOwned, stopOrphan } from './orphans.ts'
+
+/** An answer waits so long for a machine to be gone; the stop itself goes on. */
+const STOP_ANSWER_MS = 20_000
+
+type Owned = Placement & { taskId: TaskId; isKnown: boolean }
+
+/** @throws RclaudeError `not_found`, naming those that there are */
+export function launcherNamed({ launchers }: Pick<TaskContext, 'launchers'>, name: string): Launcher {
+  const launcher = launchers.get(name)
+  if (launcher !== undefined) return launcher
+  throw new RclaudeError(
+    'not_found',
+    `this gateway has no launcher "${name}", but ${[...launchers.keys()].join(', ')} (launchers.${name} of its configuration)`,
+  )
+}
+
+const chosen = (context: TaskContext, only: string | undefined): Launcher[] =>
+  only === undefined ? [...context.launchers.values()] : [launcherNamed(context, only)]
 
 /**
  * Placements of living tasks first, then those that no living task here owns: they are stopped once the gateway may.
  * A launcher that cannot be asked is an error: a list with holes would be taken for the whole.
  */
-export async function surveyPlacements({ store, launchers }: TaskContext): Promise<HeldPlacement[]> {
-  const placements = new Map<string, HeldPlacement>()
+async function survey(context: TaskContext, launchers: readonly Launcher[]): Promise<Owned[]> {
+  const { store } = context
+  const names = new Set(launchers.map(({ name }) => name))
+  const found = new Map<LaunchId, Owned>()
   for (const taskId of store.activeTaskIds()) {
     const task = store.getTask(taskId)
     if (task === undefined || !('placement' in task) || task.placement === undefined) continue
-    const { launchId, launcher, handle, startedAt } = task.placement
-    placements.set(launchId, { taskId, launchId, launcher, handle, startedAt, isKnown: true })
+    if (names.has(task.placement.launcher))
+      found.set(task.placement.launchId, { ...task.placement, taskId, isKnown: true })
   }
-  for (const launcher of launchers.values())
-    for (const { taskId, launchId, handle, startedAt } of await launcher.list())
-      if (!placements.has(launchId))
-        placements.set(launchId, { taskId, launchId, launcher: launcher.name, handle, startedAt, isKnown: false })
-  return [...placements.values()]
+  for (const launcher of launchers)
+    for (const placement of await asked(launcher, launcher.list()))
+      if (!found.has(placement.launchId))
+        found.set(placement.launchId, {
+          ...placement,
+          isKnown: isOwned(context, placement.taskId, placement.launchId),
+        })
+  return [...found.values()]
+}
+
+async function asked<T>({ name }: Launcher, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (error) {
+    throw new RclaudeError('unavailable', `launcher "${name}" cannot be asked: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+}
+
+const told = ({ taskId, launchId, launcher, handle, startedAt, isKnown, usdPerHour }: Owned): SurveyedPlacement => ({
+  ...{ taskId, launchId, launcher, handle, startedAt, isKnown },
+  ...(usdPerHour !== undefined && { usdPerHour }),
+})
+
+export async function surveyPlacements(context: TaskContext): Promise<SurveyedPlacement[]> {
+  return (await survey(context, chosen(context, undefined))).map(told)
+}
+
+/** With what each launcher says of each. */
+export async function listPlacements(context: TaskContext, only: string | undefined): Promise<ListedPlacement[]> {
+  const listed: ListedPlacement[] = []
+  for (const launcher of chosen(context, only)) {
+    const found = await survey(context, [launcher])
+    const statuses = found.length === 0 ? undefined : await asked(launcher, launcher.inspect(found))
+    for (const placement of found) {
+      const said = statuses?.get(placement.launchId) ?? { status: 'gone' }
+      const detail = 'detail' in said ? said.detail : undefined
+      const { usdPerHour } = placement
+      const hours = Math.max(0, Date.now() - Date.parse(placement.startedAt)) / 3_600_000
+      listed.push({
+        ...told(placement),
+        status: said.status,
+        ...(detail !== undefined && { detail }),
+        ...(usdPerHour !== undefined && { usd: hours * usdPerHour }),
+      })
+    }
+  }
+  return listed
+}
+
+export async function listForeign(context: TaskContext, only: string | undefined): Promise<ForeignPlacement[]> {
+  const found: ForeignPlacement[] = []
+  for (const launcher of chosen(context, only))
+    for (const one of (await launcher.listForeign?.()) ?? []) found.push({ launcher: launcher.name, ...one })
+  return found
+}
+
+/** @throws RclaudeError `not_found`; `conflict` when a living task owns it, or the gateway is held */
+export async function stopPlacement(context: TaskContext, launchId: LaunchId): Promise<SweptPlacement> {
+  refuseHeld(context)
+  const placement = (await survey(context, chosen(context, undefined))).find((one) => one.launchId === launchId)
+  if (placement === undefined) throw new RclaudeError('not_found', `no launcher runs anything of launch ${launchId}`)
+  if (placement.isKnown)
+    throw new RclaudeError(
+      'conflict',
+      `it belongs to ${placement.taskId}, which lives: rclaude stop ${placement.taskId} stops both`,
+    )
+  return await sweepOne(context, placement)
+}
+
+/** All at once: each takes as long as its machine takes to stop. */
+export async function sweepPlacements(
+  context: TaskContext,
+  { launcher, dryRun }: { launcher?: string | undefined; dryRun: boolean },
+): Promise<SweptPlacement[]> {
+  if (!dryRun) refuseHeld(context)
+  const orphans = (await survey(context, chosen(context, launcher))).filter(({ isKnown }) => !isKnown)
+  if (dryRun) return orphans.map((placement) => ({ ...told(placement), result: 'would_stop' as const }))
+  return await Promise.all(orphans.map((placement) => sweepOne(context, placement)))
+}
+
+async function sweepOne(context: TaskContext, placement: Owned): Promise<SweptPlacement> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<'stopping'>((resolve) => {
+    timer = setTimeout(() => resolve('stopping'), STOP_ANSWER_MS)
+  })
+  const stopping = stopOrphan(context, launcherNamed(context, placement.launcher), placement)
+  try {
+    const result = await Promise.race([stopping.then(() => 'stopped' as const), late])
+    return { ...told(placement), result }
+  } catch (error) {
+    return { ...told(placement), result: 'failed', message: (error as Error).message }
+  } finally {
+    clearTimeout(timer)
+    stopping.catch(() => {}) // it is in the log, and the next sweep tries again
+  }
+}
+
+function refuseHeld(context: TaskContext): void {
+  const why = context.held()
+  if (why !== undefined) throw new RclaudeError('conflict', `${why}; nothing is stopped until then`)
 }
 
 /** To the log, at the start. */

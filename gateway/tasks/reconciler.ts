@@ -5,11 +5,12 @@
  */
 import { setImmediate } from 'node:timers/promises'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
-import type { Placement, Task } from '../../protocol/task.ts'
+import type { Task } from '../../protocol/task.ts'
 import type { Launcher, PlacementStatus } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { launchQueued } from './launch.ts'
 import { Looks } from './looks.ts'
+import { isOwned, stopOrphan } from './orphans.ts'
 
 /** Every so many rounds the launchers are asked for placements that no task owns. */
 const SWEEP_EVERY = 6
@@ -165,24 +166,10 @@ export class Reconciler {
   async #sweep(): Promise<void> {
     for (const launcher of this.#context.launchers.values())
       await this.#asking(launcher, async () => {
-        for (const placement of await launcher.list()) await this.#stopOrphan(launcher, placement)
+        for (const placement of await launcher.list()) {
+          if (isOwned(this.#context, placement.taskId, placement.launchId)) continue
+          await stopOrphan(this.#context, launcher, placement).catch(() => {}) // it is in the log, and tried again
+        }
       })
-  }
-
-  async #stopOrphan(launcher: Launcher, placement: Placement & { taskId: TaskId }): Promise<void> {
-    const { taskId, launchId } = placement
-    if (this.#owns(taskId, launchId)) return
-    this.#context.log.warn({ taskId, launchId }, 'stopping an orphan')
-    await launcher
-      .stop(placement, 'no task owns it')
-      .catch((error: unknown) => this.#context.log.error({ err: error }, 'cannot stop an orphan'))
-    this.#context.store.closeLaunch(launchId)
-  }
-
-  #owns(taskId: TaskId, launchId: LaunchId): boolean {
-    const task = this.#context.store.getTask(taskId)
-    if (task === undefined) return false
-    if (task.state === 'launching') return task.launchId === launchId
-    return 'placement' in task && task.placement?.launchId === launchId
   }
 }

@@ -5,21 +5,11 @@ import { Offers } from '../machine.ts'
 import { defineRoute } from '../route.ts'
 import { AGENTS } from '../task.ts'
 import { Role, Scope } from './access.ts'
+import { SurveyedPlacement } from './placements.ts'
 
 /** Why a gateway holds still until an administrator confirms that it is the one to command its machines. */
 export const HoldReason = z.object({ kind: z.string(), message: z.string() })
 export type HoldReason = z.infer<typeof HoldReason>
-
-/** `isKnown`: a living task of this gateway owns it. What is not known is stopped once the gateway is confirmed. */
-export const HeldPlacement = z.object({
-  taskId: z.string(),
-  launchId: z.string(),
-  launcher: z.string(),
-  handle: z.string(),
-  startedAt: z.string(),
-  isKnown: z.boolean(),
-})
-export type HeldPlacement = z.infer<typeof HeldPlacement>
 
 const Gateway = z.object({
   gatewayId: z.string(),
@@ -104,7 +94,7 @@ export const gatewayRoutes = {
     path: '/v1/gateway/hold',
     access: 'admin',
     summary: 'Why a restored gateway holds still, and which placements there are that it would take over or stop.',
-    response: z.object({ held: HoldReason.optional(), placements: z.array(HeldPlacement) }),
+    response: z.object({ held: HoldReason.optional(), placements: z.array(SurveyedPlacement) }),
   }),
   confirmRestore: defineRoute({
     name: 'confirmRestore',

@@ -198,7 +198,7 @@ describe.skipIf(!hasMoto)('a stack that is made of', () => {
   })
 
   test('gateway-policy.yaml is attached to the role that it is told', () => {
-    expect(stacks.policy.attached.sort()).toEqual(['rclaude-doctor-eu-central-1', 'rclaude-gateway-eu-central-1'])
+    expect(stacks.policy.attached.sort()).toEqual(['rclaude-gateway-eu-central-1'])
   })
 
   test('gateway-host.yaml is a machine with an address, a disk and a name inside', () => {

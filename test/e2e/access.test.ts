@@ -4,7 +4,7 @@
  */
 import { expect, test } from 'vitest'
 import { Problem } from '../../protocol/errors.ts'
-import { newTaskId } from '../../protocol/ids.ts'
+import { newLaunchId, newTaskId } from '../../protocol/ids.ts'
 import { LISTEN_PROTOCOL, PORT_PROTOCOL } from '../../protocol/port.ts'
 import { ATTACH_PROTOCOL } from '../../protocol/process.ts'
 import { type Role, roleAllows } from '../../protocol/route.ts'
@@ -47,6 +47,10 @@ const samples: Record<RouteName, Sample> = {
   info: { allowed: 200 },
   hold: { allowed: 200 },
   confirmRestore: { ...json({}), allowed: 200 },
+  listPlacements: { allowed: 200 },
+  stopPlacement: { params: { launchId: newLaunchId() }, allowed: 404 },
+  sweepPlacements: { ...json({ dryRun: true }), allowed: 200 },
+  diagnoseLauncher: { ...json({}), params: { launcher: 'process' }, allowed: 400 },
   me: { allowed: 200 },
   limits: { allowed: 200 },
   createTask: { ...json({ agent: 'command', command: ['true'], workspace: { kind: 'snapshot' } }), allowed: 201 },
@@ -164,6 +168,10 @@ test("a viewer may only look, tokens and the audit log are the administrator's, 
     'metrics',
     'hold',
     'confirmRestore',
+    'listPlacements',
+    'stopPlacement',
+    'sweepPlacements',
+    'diagnoseLauncher',
     'createToken',
     'rotateToken',
     'listTokens',

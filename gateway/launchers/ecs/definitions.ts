@@ -24,6 +24,18 @@ export class Definitions {
     return made
   }
 
+  /** Also when there is one: to see whether it may be done. The second is taken away again. @returns the one that launches take */
+  async tryOut(image: string): Promise<string> {
+    const wanted = definitionOf(this.#section, image)
+    const found = await this.#find(wanted.family)
+    const made = await this.#register(wanted)
+    if (found === undefined) return made
+    await this.#api.call('register', 'DeregisterTaskDefinition', (ecs, options) =>
+      ecs.deregisterTaskDefinition({ taskDefinition: made }, options),
+    )
+    return found
+  }
+
   async #find(family: string): Promise<string | undefined> {
     try {
       const { taskDefinition } = await this.#api.call('read', 'DescribeTaskDefinition', (ecs, options) =>

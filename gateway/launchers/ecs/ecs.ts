@@ -4,14 +4,7 @@
  * bought. Everything of ours in a cluster carries `startedBy = rclaude/GATEWAY`; the rest is never touched.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import type {
-  ConflictException,
-  ECSClientConfig,
-  ListTasksCommandOutput,
-  RunTaskCommandInput,
-  Task,
-} from '@aws-sdk/client-ecs'
-import { chunksOf } from '../../../host/chunks.ts'
+import type { ConflictException, ECSClientConfig, RunTaskCommandInput, Task } from '@aws-sdk/client-ecs'
 import { RclaudeError } from '../../../protocol/errors.ts'
 import { LaunchId, TaskId } from '../../../protocol/ids.ts'
 import { type EcsSection, offersOf } from '../../../protocol/launcher-config.ts'
@@ -20,14 +13,15 @@ import type { Placement } from '../../../protocol/task.ts'
 import type { Launcher, LaunchOptions, LaunchSpec, PlacementStatus, Vouching } from '../launcher.ts'
 import { EcsApi } from './api.ts'
 import { Definitions } from './definitions.ts'
-import { CONTAINER, requestOf, startedBy, variableOf, type Way, waysOf } from './request.ts'
+import { diagnose } from './diagnose.ts'
+import { CONTAINER, gatewayOf, requestOf, startedBy, variableOf, type Way, waysOf } from './request.ts'
 import { checkFargateSize, usdPerHour } from './sizes.ts'
 import { refusalOf, statusOfTask } from './status.ts'
+import { Tasks } from './tasks.ts'
 import { together } from './together.ts'
 
 /** ECS is eventually consistent: for so long after RunTask it may not know the task. */
 const GRACE_MS = 5 * 60_000
-const MAX_DESCRIBED = 100
 /** Tasks of which it is known where there was no machine for them: some are stopped in the queue, and nobody says so here. */
 const MAX_REMEMBERED = 1_000
 /** A stopped task is looked at until it is gone: stopTimeout, and what ECS needs besides. */
@@ -58,6 +52,7 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
   const { section, gatewayId, graceMs = GRACE_MS, pollMs = 2_000 } = options
   const api = new EcsApi(options)
   const definitions = new Definitions(api, section)
+  const tasks = new Tasks(api, section.cluster)
   const mine = startedBy(gatewayId)
   const launching = new Map<LaunchId, Promise<Placement>>()
   /** Of tasks that have no machine yet: how many places had none. Forgotten at a restart, which costs a try. */
@@ -129,7 +124,7 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
       return task !== undefined ? { task } : refusalOf(failure ?? {})
     } catch (error) {
       if ((error as Error).name !== 'ConflictException') throw error
-      const [task] = await describe((error as ConflictException).resourceIds ?? [])
+      const [task] = await tasks.describe((error as ConflictException).resourceIds ?? [])
       if (task === undefined) throw error
       return { task } // the same token had bought it before
     }
@@ -140,35 +135,12 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
   }
 
   /** Tasks of this gateway that run, or are meant to. */
-  async function own(): Promise<Task[]> {
-    const arns = new Set<string>() // a page may repeat one of the page before
-    let nextToken: string | undefined
-    do {
-      const page: ListTasksCommandOutput = await api.call('read', 'ListTasks', (ecs, options) =>
-        ecs.listTasks({ cluster: section.cluster, startedBy: mine, ...(nextToken && { nextToken }) }, options),
-      )
-      for (const arn of page.taskArns ?? []) arns.add(arn)
-      nextToken = page.nextToken
-    } while (nextToken !== undefined)
-    return (await describe([...arns])).filter((task) => task.startedBy === mine && task.lastStatus !== 'STOPPED')
-  }
-
-  /** Those that ECS knows. */
-  async function describe(arns: readonly string[]): Promise<Task[]> {
-    const found: Task[] = []
-    for (const tasks of chunksOf(arns, MAX_DESCRIBED)) {
-      const answer = await api.call('read', 'DescribeTasks', (ecs, options) =>
-        ecs.describeTasks({ cluster: section.cluster, tasks }, options),
-      )
-      found.push(...(answer.tasks ?? []))
-    }
-    return found
-  }
+  const own = () => tasks.alive(mine)
 
   const describeSoon = together(describeByArn)
 
   async function describeByArn(arns: readonly string[]): Promise<Map<string, Task>> {
-    return new Map((await describe(arns)).map((task) => [task.taskArn ?? '', task]))
+    return new Map((await tasks.describe(arns)).map((task) => [task.taskArn ?? '', task]))
   }
 
   /** A claim is a TaskARN: what ECS's metadata server calls the task to whoever asks from inside. */
@@ -204,7 +176,7 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
     if (!isArn(placement.handle)) return
     const until = Date.now() + STOPPED_WITHIN_MS
     for (let isAsked = false; ; await pause(pollMs)) {
-      const [task] = await describe([placement.handle])
+      const [task] = await tasks.describe([placement.handle])
       if (task === undefined && !isFresh(placement)) return
       if (task !== undefined && task.startedBy !== mine) return // another gateway's
       if (task?.lastStatus === 'STOPPED') return
@@ -236,18 +208,26 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
     })
   }
 
-  function placementOf(task: Task): Placement {
-    const { taskArn = '', createdAt = new Date(), cpu = '0', memory = '0', capacityProviderName } = task
+  async function listForeign() {
+    return (await tasks.alive()).flatMap((task) => {
+      const gatewayId = task.startedBy === mine ? undefined : gatewayOf(task.startedBy)
+      return gatewayId === undefined ? [] : [{ gatewayId, ...factsOf(task) }]
+    })
+  }
+
+  function factsOf({ taskArn = '', createdAt = new Date(), cpu = '0', memory = '0', capacityProviderName }: Task) {
     const price = usdPerHour(section, { cpu, memory, isSpot: capacityProviderName === 'FARGATE_SPOT' })
-    const launchId = launchOf(task)
-    if (launchId === undefined) throw new Error(`${taskArn} carries no launch id`)
     return {
-      launchId,
-      launcher: 'ecs',
       handle: taskArn,
       startedAt: createdAt.toISOString(),
       ...(price !== undefined && { usdPerHour: price }),
     }
+  }
+
+  function placementOf(task: Task): Placement {
+    const launchId = launchOf(task)
+    if (launchId === undefined) throw new Error(`${task.taskArn} carries no launch id`)
+    return { launchId, launcher: 'ecs', ...factsOf(task) }
   }
 
   return {
@@ -261,6 +241,8 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
     vouch,
     stop,
     list,
+    listForeign,
+    diagnose: () => diagnose({ api, section, definitions, tasks, mine }),
   }
 }
 

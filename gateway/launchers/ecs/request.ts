@@ -31,6 +31,8 @@ const DROPPED = [
 
 /** ECS lists by it alone, and it outlives the tags, which a stop takes away. */
 export const startedBy = (gatewayId: string): string => `rclaude/${gatewayId}`
+/** Undefined for what no gateway started. */
+export const gatewayOf = (by = ''): string | undefined => /^rclaude\/(.+)$/.exec(by)?.[1]
 
 /** Its family is the hash of what is in it, so the same is never registered twice. */
 export function definitionOf(

@@ -1,15 +1,15 @@
 /** One thing that was looked at, and what mends it when it is not well. */
-export interface Finding {
-  name: string
-  ok: boolean
+import { z } from 'zod'
+
+export const Finding = z.object({
+  name: z.string(),
+  ok: z.boolean(),
   /** What was found. */
-  detail: string
+  detail: z.string(),
   /** What to do, when it is not well. */
-  fix?: string
-}
+  fix: z.string().optional(),
+})
+export type Finding = z.infer<typeof Finding>
 
 export const ok = (name: string, detail: string): Finding => ({ name, ok: true, detail })
 export const bad = (name: string, detail: string, fix: string): Finding => ({ name, ok: false, detail, fix })
-
-/** Less than this is not enough for snapshots, checkpoints and results. */
-export const LOW_DISK_BYTES = 256 * 1024 ** 2

@@ -1,0 +1,110 @@
+/** `rclaude ecs list|show|stop|sweep|doctor|init`: the launcher on Amazon ECS, by way of the gateway; only `init` is about files here. */
+import type { Command } from 'commander'
+import { EXIT_CODES } from '../../protocol/errors.ts'
+import type { Finding } from '../../protocol/finding.ts'
+import { routes } from '../../protocol/routes.ts'
+import { act, type Invocation, newCommand } from '../command.ts'
+import { defineInit } from '../ecs/init.ts'
+import { findPlacement, LAUNCHER, printPlacement, printPlacements, printSwept } from '../ecs/placements.ts'
+import { probe } from '../ecs/probe.ts'
+import type { World } from '../world.ts'
+import { printFindings } from './doctor.ts'
+
+export function define(world: World): Command {
+  return newCommand('ecs', 'what runs on Amazon ECS, and whether it can', [
+    'rclaude ecs list',
+    'rclaude ecs doctor    credentials, cluster, each permission, and a task that dials back',
+  ])
+    .addCommand(
+      newCommand('list', 'what runs for this gateway, orphans included, with age and estimated cost', [
+        'rclaude ecs list',
+        'rclaude ecs list --all          those of other gateways in the cluster too',
+        "rclaude ecs list --json | jq '.placements[] | select(.isKnown | not)'",
+      ])
+        .alias('ls')
+        .option('-a, --all', 'those of other gateways in the cluster too')
+        .action(act(world, list)),
+    )
+    .addCommand(
+      newCommand('show', 'show all of one', ['rclaude ecs show k3m', 'rclaude ecs show 0f1e2d3c'])
+        .argument('<name>', 'a task, a launch, or an ECS task; the beginning of an id will do')
+        .action(act(world, show)),
+    )
+    .addCommand(
+      newCommand('stop', 'stop orphans; what a task owns is stopped with the task', ['rclaude ecs stop 0f1e2d3c'])
+        .argument('<name...>', 'a task, a launch, or an ECS task; the beginning of an id will do')
+        .action(act(world, stop)),
+    )
+    .addCommand(
+      newCommand('sweep', 'stop all orphans now; the gateway does it by itself every half minute', [
+        'rclaude ecs sweep -n',
+        'rclaude ecs sweep',
+      ])
+        .option('-n, --dry-run', 'say what would be stopped')
+        .action(act(world, sweep)),
+    )
+    .addCommand(
+      newCommand('doctor', 'check credentials, cluster and each permission, and launch a task that dials back', [
+        'rclaude ecs doctor',
+        'rclaude ecs doctor --no-probe    launch nothing',
+      ])
+        .option('--no-probe', 'launch nothing: subnets, image and the way to the gateway stay untried')
+        .action(act(world, doctor)),
+    )
+    .addCommand(defineInit(world))
+}
+
+async function list({ out, connect }: Invocation, options: { all?: boolean }): Promise<undefined> {
+  const { client } = await connect()
+  const query = { launcher: LAUNCHER, ...(options.all === true && { foreign: '1' as const }) }
+  const { placements, foreign } = await client.call(routes.listPlacements, { query })
+  if (out.json) return void (await out.data({ placements, foreign }))
+  await printPlacements(out, placements, foreign, Date.now())
+}
+
+async function show({ out, connect }: Invocation, name: string): Promise<undefined> {
+  const { client } = await connect()
+  const found = await findPlacement(client, name)
+  if (out.json) return void (await out.data(found))
+  await printPlacement(out, found, Date.now())
+}
+
+async function stop({ out, connect }: Invocation, names: string[]): Promise<number> {
+  const { client } = await connect()
+  const chosen = await Promise.all(names.map((name) => findPlacement(client, name)))
+  const swept = await Promise.all(
+    chosen.map(({ launchId }) => client.call(routes.stopPlacement, { params: { launchId } })),
+  )
+  if (out.json) await out.data({ swept })
+  else await printSwept(out, swept)
+  return exitCodeFor(swept)
+}
+
+async function sweep({ out, connect }: Invocation, options: { dryRun?: boolean }): Promise<number> {
+  const { client } = await connect()
+  const body = { launcher: LAUNCHER, dryRun: options.dryRun === true }
+  const { swept } = await client.call(routes.sweepPlacements, { body })
+  if (out.json) await out.data({ swept })
+  else if (swept.length === 0) await out.line('no orphans')
+  else await printSwept(out, swept)
+  return exitCodeFor(swept)
+}
+
+const exitCodeFor = (swept: readonly { result: string }[]): number =>
+  swept.some(({ result }) => result === 'failed') ? EXIT_CODES.failed : EXIT_CODES.succeeded
+
+async function doctor({ out, connect }: Invocation, options: { probe: boolean }): Promise<number> {
+  const { client } = await connect()
+  const { findings } = await client.call(routes.diagnoseLauncher, { params: { launcher: LAUNCHER }, body: {} })
+  const all: Finding[] = [...findings]
+  if (!out.json) await printFindings(out, findings)
+  // A launch would only fail for what is known already.
+  if (options.probe && findings.every(({ ok }) => ok)) {
+    const probed = await probe(client, (text) => out.note(text))
+    if (!out.json) await printFindings(out, probed)
+    all.push(...probed)
+  } else if (options.probe) out.note('no task is launched until that is mended')
+  const isWell = all.every(({ ok }) => ok)
+  if (out.json) await out.data({ ok: isWell, findings: all })
+  return isWell ? EXIT_CODES.succeeded : EXIT_CODES.failed
+}

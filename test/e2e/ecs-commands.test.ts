@@ -1,0 +1,196 @@
+/** `rclaude ecs ...`: the built gateway and CLI, at the ECS of the tests. */
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { machineFor } from '../../gateway/tasks/machine.ts'
+import { newGatewayId } from '../../protocol/ids.ts'
+import { EcsSection } from '../../protocol/launcher-config.ts'
+import { routes } from '../../protocol/routes.ts'
+import type { Ecs } from '../helpers/ecs/server.ts'
+import { ecsLauncherAt, IMAGE } from '../helpers/ecs/site.ts'
+import { ecsWorld } from '../helpers/ecs/world.ts'
+import { launchOptions, launchSpec } from '../helpers/launching.ts'
+import { World } from '../helpers/world.ts'
+
+/** The gateway itself sweeps no more after its first round. */
+const NO_SWEEP = { RCLAUDE_INTERVALS__RECONCILE: '10m' }
+
+async function commandsAt(settings: Record<string, string> = NO_SWEEP) {
+  const { ecs, world } = await ecsWorld(settings)
+  const ecsCommand = (...args: string[]) => world.cli(['ecs', ...args], { env: world.asAdmin })
+  const { gatewayId } = await world.api().call(routes.info)
+  return { ecs, world, ecsCommand, gatewayId }
+}
+
+/** A machine that a gateway has launched and knows nothing of. */
+async function launchOrphan(ecs: Ecs, gatewayId: string) {
+  const launcher = ecsLauncherAt(ecs, gatewayId)
+  const spec = launchSpec({ machine: machineFor(launcher, { agent: 'command' }) })
+  return { ...(await launcher.launch(spec, launchOptions())), taskId: spec.taskId }
+}
+
+const statusOf = (ecs: Ecs, handle: string) => ecs.tasks().find(({ arn }) => arn === handle)?.status
+
+test('what runs is listed with its price, orphans are told apart and stopped, and what is others stays', async () => {
+  const { ecs, world, ecsCommand, gatewayId } = await commandsAt()
+  const task = await world.createTask({ agent: 'command', command: ['sleep', '600'], workspace: { kind: 'none' } })
+  await world.state(task.id, 'running')
+  const first = await launchOrphan(ecs, gatewayId)
+  const second = await launchOrphan(ecs, gatewayId)
+  const stranger = await launchOrphan(ecs, newGatewayId())
+
+  const listed = await ecsCommand('list')
+  expect(listed).toMatchObject({ code: 0, stderr: expect.stringContaining('3 machines, about $0.') })
+  expect(listed.stdout).toMatch(new RegExp(`${task.id} +running +\\d+s +\\$0\\.\\d+ +\\$0\\.\\d+ +[0-9a-f]{32}`))
+  expect(listed.stdout).toMatch(new RegExp(`${first.taskId} +\\w+, ORPHAN`))
+  expect(listed.stdout).not.toContain(stranger.handle.split('/').at(-1))
+  const all = await ecsCommand('list', '--all')
+  expect(all.stdout).toMatch(new RegExp(`of gateway gw_\\w+ .*${stranger.handle.split('/').at(-1)}`))
+  const json = JSON.parse((await ecsCommand('list', '--json')).stdout)
+  expect(json.placements.map(({ isKnown }: { isKnown: boolean }) => isKnown)).toEqual([true, false, false])
+
+  const shown = await ecsCommand('show', task.id)
+  expect(shown.stdout).toMatch(/price +\$0\.\d{4} an hour/)
+  expect((await ecsCommand('show', 'nothing')).stderr).toContain('rclaude ecs list shows what there is')
+
+  const refused = await ecsCommand('stop', task.id)
+  expect(refused.code).not.toBe(0)
+  expect(refused.stderr).toContain(`rclaude stop ${task.id}`)
+  expect(await world.getTask(task.id)).toMatchObject({ state: 'running' })
+
+  const stopped = await ecsCommand('stop', first.handle)
+  expect(stopped).toMatchObject({ code: 0, stdout: expect.stringContaining('stopped') })
+  expect(statusOf(ecs, first.handle)).toBe('STOPPED')
+  const dry = await ecsCommand('sweep', '-n')
+  expect(dry.stdout).toContain(`of ${second.taskId} would be stopped`)
+  expect(statusOf(ecs, second.handle)).not.toBe('STOPPED')
+  expect((await ecsCommand('sweep')).stdout).toContain(`of ${second.taskId} stopped`)
+  expect((await ecsCommand('sweep')).stdout).toBe('no orphans\n')
+  expect([second, stranger].map(({ handle }) => statusOf(ecs, handle))).toEqual(['STOPPED', 'RUNNING'])
+  expect(await world.getTask(task.id)).toMatchObject({ state: 'running' })
+}, 60_000)
+
+test('an orphan that does not stop is said, and exits with 1', async () => {
+  const { ecs, ecsCommand, gatewayId } = await commandsAt()
+  const { taskId } = await launchOrphan(ecs, gatewayId)
+  ecs.faults.denied.add('StopTask')
+  const swept = await ecsCommand('sweep')
+  expect(swept).toMatchObject({ code: 1, stdout: expect.stringContaining(`of ${taskId} could not be stopped`) })
+  expect(swept.stdout).toContain('AWS does not let the gateway do ecs:StopTask')
+})
+
+test('a gateway that is held lists what runs, and stops none of it', async () => {
+  const { ecs, world, ecsCommand, gatewayId } = await commandsAt()
+  const { handle } = await launchOrphan(ecs, gatewayId)
+  await world.killGateway('SIGTERM')
+  const now = new Date().toISOString()
+  writeFileSync(join(world.data, 'restored.json'), JSON.stringify({ restoredAt: now, takenAt: now }))
+  await world.startGateway()
+  expect((await ecsCommand('list')).stdout).toContain('ORPHAN')
+  for (const command of [['sweep'], ['stop', handle]]) {
+    const refused = await ecsCommand(...command)
+    expect(refused).toMatchObject({ code: 9, stderr: expect.stringContaining('rclaude gateway confirm-restore') })
+  }
+  expect(statusOf(ecs, handle)).toBe('RUNNING')
+})
+
+test('doctor looks at each permission, and a task dials back', async () => {
+  const { ecs, world, ecsCommand } = await commandsAt()
+  const well = await ecsCommand('doctor')
+  expect(well).toMatchObject({ code: 0 })
+  for (const name of ['credentials', 'cluster', 'capacity', 'ecs:ListTasks', 'ecs:DescribeTasks', 'ecs:StopTask'])
+    expect(well.stdout).toMatch(new RegExp(`✓ ${name} `))
+  expect(well.stdout).toContain(`allowed; ${IMAGE} is rclaude-`)
+  for (const step of ['ECS takes a task', 'it dials agentUrl', 'it runs a command'])
+    expect(well.stdout).toMatch(new RegExp(`✓ probe: ${step} +after \\d`))
+  expect(ecs.tasks().map(({ status }) => status)).toEqual(['STOPPED'])
+  expect((await world.api().call(routes.listTasks, { query: {} })).tasks).toEqual([])
+  expect(ecs.problems).toEqual([])
+
+  const quick = await ecsCommand('doctor', '--no-probe', '--json')
+  expect(JSON.parse(quick.stdout)).toMatchObject({ ok: true })
+  expect(ecs.tasks()).toHaveLength(1)
+  const active = [...ecs.operations.definitions.values()].filter(({ status }) => status === 'ACTIVE')
+  expect(active.map(({ revision }) => revision)).toEqual([1])
+}, 60_000)
+
+test('doctor names each action that is missing, and launches nothing until it is there', async () => {
+  const { ecs, ecsCommand } = await commandsAt()
+  for (const action of ['DescribeClusters', 'ListTasks', 'DescribeTasks', 'StopTask', 'RegisterTaskDefinition']) {
+    ecs.faults.denied.clear()
+    ecs.faults.denied.add(action)
+    const said = await ecsCommand('doctor', '--json')
+    expect(said.code).toBe(1)
+    const bad = JSON.parse(said.stdout).findings.filter(({ ok }: { ok: boolean }) => !ok)
+    expect(bad).toHaveLength(1)
+    expect(bad[0]).toMatchObject({
+      detail: expect.stringContaining(`does not let the gateway do ecs:${action}`),
+      fix: expect.stringContaining('gateway-policy.yaml'),
+    })
+  }
+  expect(ecs.tasks()).toEqual([])
+}, 60_000)
+
+test('doctor tells a cluster that is not there, and a probe that ECS refuses', async () => {
+  const wrong = await commandsAt({ ...NO_SWEEP, RCLAUDE_LAUNCHERS__ECS__CLUSTER: 'elsewhere' })
+  expect((await wrong.ecsCommand('doctor')).stdout).toMatch(/✗ cluster +there is no elsewhere in eu-central-1/)
+
+  const { ecs, ecsCommand } = await commandsAt()
+  ecs.faults.denied.add('RunTask')
+  const refused = await ecsCommand('doctor')
+  expect(refused.code).toBe(1)
+  expect(refused.stdout).toMatch(/✗ probe: ECS takes a task +.*does not let the gateway do ecs:RunTask/)
+  expect(refused.stdout).toMatch(/→ look at .*; rclaude logs task_/)
+}, 60_000)
+
+test('init writes the section from the outputs of the stack, keeps the rest of the file, and is what the gateway reads', async () => {
+  const world = new World()
+  const file = join(world.directory, 'config.yaml')
+  const outputs = Object.entries({
+    cluster: 'dev',
+    region: 'eu-central-1',
+    subnets: 'subnet-0a,subnet-0b',
+    securityGroups: 'sg-0a',
+    assignPublicIp: 'true',
+    capacity: 'fargate',
+    executionRoleArn: 'arn:aws:iam::123456789012:role/rclaude-execution',
+    logGroup: '/rclaude/agents',
+    somethingElse: 'x',
+  }).map(([OutputKey, OutputValue]) => ({ OutputKey, OutputValue }))
+  const init = (...args: string[]) =>
+    world.cli(['ecs', 'init', '--config', file, ...args], { stdin: JSON.stringify({ Stacks: [{ Outputs: outputs }] }) })
+  writeFileSync(file, '# ours\nlimits: # why\n  tasks: 3\nlaunchers:\n  # docker: {}\n', { mode: 0o640 })
+
+  const dry = await init('--outputs', '-', '--image', 'agent:1', '-n')
+  expect(dry).toMatchObject({ code: 0, stdout: expect.stringContaining('cluster: dev') })
+  expect(readFileSync(file, 'utf8')).not.toContain('dev')
+
+  const done = await init('--outputs', '-', '--image', 'agent:1', '--default', '--agent-url', 'https://gw.example.org')
+  expect(done).toMatchObject({ code: 0, stdout: expect.stringContaining('gateway-policy.yaml') })
+  expect(done.stdout).toContain('Cluster=dev ExecutionRoleArn=arn:aws:iam::123456789012:role/rclaude-execution')
+  const text = readFileSync(file, 'utf8')
+  for (const kept of ['# ours', '# why', 'tasks: 3', '# docker: {}']) expect(text).toContain(kept)
+  const { launchers, agentUrl } = parse(text)
+  expect([launchers.default, agentUrl]).toEqual(['ecs', 'https://gw.example.org'])
+  expect(EcsSection.parse(launchers.ecs)).toMatchObject({ subnets: ['subnet-0a', 'subnet-0b'], assignPublicIp: true })
+  expect(statSync(file).mode & 0o777).toBe(0o640)
+
+  expect(await init('--outputs', '-', '--image', 'agent:2')).toMatchObject({ code: 9 })
+  expect(readFileSync(file, 'utf8')).toBe(text)
+  expect(await init('--outputs', '-', '--image', 'agent:2', '--force')).toMatchObject({ code: 0 })
+  expect(parse(readFileSync(file, 'utf8')).launchers.ecs.image).toBe('agent:2')
+})
+
+test('init says what is missing or wrong, and how to make it, and writes nothing then', async () => {
+  const world = new World()
+  const init = (...args: string[]) => world.cli(['ecs', 'init', ...args], { cwd: world.directory, stdin: '{}' })
+  expect((await init()).stdout).toMatch(/aws cloudformation deploy .*tasks\.yaml[\s\S]*describe-stacks/)
+  expect((await init('--cluster', 'dev', '--region', 'eu-central-1')).stderr).toContain(
+    '--subnets, --image are missing',
+  )
+  const odd = await init('--cluster', 'dev', '--region', 'europe', '--subnets', 'subnet-0a,x', '--image', 'a')
+  expect(odd.stderr).toMatch(/region: expected a region such as[\s\S]*subnets\.1: expected a subnet/)
+  expect((await init('--outputs', '-', '--image', 'a')).stderr).toContain('no outputs of a stack')
+  expect(existsSync(join(world.directory, 'config.yaml'))).toBe(false)
+})

@@ -17,6 +17,7 @@ import type { WorkUser } from '../processes/child.ts'
 import type { SavedTurn, TurnWorkspace } from '../workspace/turn-workspace.ts'
 import { withheldText } from '../workspace/withhold.ts'
 import { type Checkpoints, startCheckpoints } from './checkpoints.ts'
+import { composeWarning } from './compose-file.ts'
 import { runShell } from './shell.ts'
 import type { Stop } from './stop.ts'
 import { startWatchdog, type Watchdog } from './watchdog.ts'
@@ -88,7 +89,9 @@ async function prepare(options: TurnOptions): Promise<Ending | undefined> {
   if (options.isPrepared) return undefined
   try {
     const missing = await step(options, 'workspace', () => options.workspace.prepare(options.stop.signal))
-    for (const message of missing) await options.emit({ type: 'warning', message })
+    const compose = await composeWarning(options.cwd, options.env)
+    for (const message of [...missing, ...(compose === undefined ? [] : [compose])])
+      await options.emit({ type: 'warning', message })
     return undefined
   } catch (error) {
     return failed('workspace', `the workspace could not be fetched: ${messageOf(error)}`)

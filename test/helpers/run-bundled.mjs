@@ -1,17 +1,19 @@
 /**
  * node test/helpers/run-bundled.mjs ENTRY [ARGUMENT...]
  *
- * Bundles a program written in TypeScript, which Node 20 does not read, into one file in a temporary folder, and runs its
- * `main(arguments, { directory, bundle })`, which answers with the exit code.
+ * Bundles a program written in TypeScript, which Node 20 does not read, into one file, and runs its
+ * `main(arguments, { directory, bundle })`, which answers with the exit code. The file lies for that time below node_modules, where
+ * what is native is found.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 
 const [entry = '', ...argv] = process.argv.slice(2)
-const temporary = mkdtempSync(join(tmpdir(), 'rclaude-bundled-'))
+const cache = resolve('node_modules/.cache')
+mkdirSync(cache, { recursive: true })
+const temporary = mkdtempSync(join(cache, 'rclaude-bundled-'))
 try {
   const bundle = join(temporary, 'main.mjs')
   await build({
@@ -21,6 +23,7 @@ try {
     platform: 'node',
     format: 'esm',
     target: 'node20.19',
+    external: ['better-sqlite3'],
     logLevel: 'warning',
     // `ws` is CommonJS and asks for Node's own modules.
     banner: { js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url);" },

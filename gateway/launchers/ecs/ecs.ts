@@ -175,7 +175,9 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
     launching.delete(placement.launchId)
     if (!isArn(placement.handle)) return
     const until = Date.now() + STOPPED_WITHIN_MS
-    for (let isAsked = false; ; await pause(pollMs)) {
+    let isAsked = false
+    // What runs nothing yet is stopped at once; a container has two minutes.
+    for (let wait = pollMs / 8; ; wait = Math.min(2 * wait, pollMs)) {
       const [task] = await tasks.describe([placement.handle])
       if (task === undefined && !isFresh(placement)) return
       if (task !== undefined && task.startedBy !== mine) return // another gateway's
@@ -186,6 +188,7 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
           'internal',
           `${placement.handle} is ${task?.lastStatus ?? 'not shown by ECS'}, and does not stop`,
         )
+      await pause(wait)
     }
   }
 

@@ -1,8 +1,9 @@
 import { readSeeds } from '../../helpers/seeds.ts'
-import { chaosRun } from './run.ts'
+import { chaosRuns, isOfGateway } from './run.ts'
 
 const HELP = `npm run chaos:ecs -- --seed S                 one run
 npm run chaos:ecs -- [--runs N] [--from F]     seeds F to F + N - 1 (1 to 1000 unless told); exit code 1 if one failed
+Each tenth seed is a run of a whole gateway, which is killed with SIGKILL; the others are of its launcher alone.
 `
 
 /** Returns the exit code. */
@@ -11,20 +12,20 @@ export async function main(args: string[]): Promise<number> {
   if (seeds === undefined) return 0
   const { from, runs } = seeds.seed === undefined ? seeds : { from: seeds.seed, runs: 1 }
   const startedAt = performance.now()
-  const sum = { launches: 0, kills: 0, billedMs: 0 }
+  const sum = { launches: 0, kills: 0, billedMs: 0, unownedMs: 0 }
   let failed = 0
-  for (let seed = from; seed < from + runs; seed++) {
-    const result = await chaosRun(seed)
-    for (const key of ['launches', 'kills', 'billedMs'] as const) sum[key] += result[key]
-    if (result.faults.length === 0) continue
+  let ofGateways = 0
+  await chaosRuns(from, runs, ({ seed, faults, ...result }) => {
+    if (isOfGateway(seed)) ofGateways += 1
+    for (const key of ['launches', 'kills', 'billedMs', 'unownedMs'] as const) sum[key] += result[key]
+    if (faults.length === 0) return
     failed += 1
-    console.log(
-      `seed ${seed} failed:\n  ${result.faults.join('\n  ')}\n  again with: npm run chaos:ecs -- --seed ${seed}`,
-    )
-  }
-  const seconds = ((performance.now() - startedAt) / 1000).toFixed(0)
+    console.log(`seed ${seed} failed:\n  ${faults.join('\n  ')}\n  again with: npm run chaos:ecs -- --seed ${seed}`)
+  })
+  const seconds = (ms: number) => (ms / 1000).toFixed(1)
   console.log(
-    `${runs} runs in ${seconds} s: ${failed} failed; ${sum.launches} launches, ${sum.kills} kills, ${(sum.billedMs / 1000).toFixed(0)} s billed`,
+    `${runs} runs (${ofGateways} of whole gateways) in ${seconds(performance.now() - startedAt)} s: ${failed} failed; ` +
+      `${sum.launches} launches, ${sum.kills} kills, ${seconds(sum.billedMs)} s billed, of it ${seconds(sum.unownedMs)} s for what no task owned`,
   )
   return failed === 0 ? 0 : 1
 }

@@ -23,6 +23,8 @@ export type Fault =
   | { kind: 'missing'; ms: number }
   /** RunTask: the task runs for so long before DescribeTasks shows that it does. */
   | { kind: 'shown-late'; ms: number }
+  /** Something happens elsewhere, while the caller waits: before the effect, or between it and the answer. */
+  | { kind: 'meanwhile'; when: 'before' | 'after'; happens: () => Promise<void> }
   /** IAM refuses. */
   | { kind: 'denied' }
 

@@ -74,8 +74,10 @@ export async function startEcs(options: EcsOptions = {}): Promise<Ecs> {
     calls.push({ operation, input })
     const fault = faults.take(operation)
     if (fault?.kind === 'slow') await new Promise((resolve) => setTimeout(resolve, fault.ms))
+    if (fault?.kind === 'meanwhile' && fault.when === 'before') await fault.happens()
     if (fault?.kind === 'reset-before') return void request.socket.resetAndDestroy()
     const answer = answerTo(operation, input, fault, request)
+    if (fault?.kind === 'meanwhile' && fault.when === 'after') await fault.happens()
     if (fault?.kind === 'reset-after') return void request.socket.resetAndDestroy()
     const isError = answer instanceof EcsError
     if (!isError) problems.push(...problemsOf(operation, 'output', answer))

@@ -25,6 +25,18 @@ export const sectionAt = (url: string, more: object = {}): EcsSection =>
     ...more,
   })
 
+/** Environment of a gateway whose tasks run there. */
+export const ecsSettings = (ecs: Ecs): Record<string, string> => ({
+  AWS_ACCESS_KEY_ID: ecs.credentials.accessKeyId,
+  AWS_SECRET_ACCESS_KEY: ecs.credentials.secretAccessKey,
+  RCLAUDE_LAUNCHERS__DEFAULT: 'ecs',
+  RCLAUDE_LAUNCHERS__ECS__IMAGE: IMAGE,
+  RCLAUDE_LAUNCHERS__ECS__CLUSTER: 'rclaude',
+  RCLAUDE_LAUNCHERS__ECS__REGION: 'eu-central-1',
+  RCLAUDE_LAUNCHERS__ECS__ENDPOINT: ecs.url,
+  RCLAUDE_LAUNCHERS__ECS__SUBNETS: '[subnet-0a]',
+})
+
 export const ecsLauncherAt = (ecs: Ecs, gatewayId: string, more: object = {}, timing: { graceMs?: number } = {}) =>
   createEcsLauncher({
     section: sectionAt(ecs.url, more),

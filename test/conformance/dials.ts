@@ -12,6 +12,8 @@ export interface Dial {
   joinCode: string
   /** Each agent makes its own: as many of these, as many agents. */
   credential: string
+  /** What it says that its machine is called; empty when it does not say. */
+  machine: string
 }
 
 export interface Dials {
@@ -36,6 +38,7 @@ export async function openDials({ listen, reach }: Pick<Site, 'listen' | 'reach'
       launchId: header(DIAL_HEADERS.launchId),
       joinCode: header(DIAL_HEADERS.joinCode),
       credential: header('authorization'),
+      machine: header(DIAL_HEADERS.machine),
     })
     const body = JSON.stringify(new RclaudeError('unavailable', 'nobody is let in here').toProblem())
     socket.on('error', () => {})

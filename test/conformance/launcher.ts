@@ -151,6 +151,19 @@ export function launcherConformance(name: string, makeSite: MakeSite, options: C
       },
     )
 
+    promise('vouches, if it can, for an agent on the machine that it launched, and for nobody else', async () => {
+      const { launcher, placement, dial } = await launched()
+      const other = await launched()
+      const word = (claim: string | undefined) => launcher.vouch?.(placement, claim)
+      if (launcher.vouch !== undefined) {
+        await eventually('it vouches', async () => (await word(dial.machine)) === 'yes', patienceMs)
+        expect([await word(other.dial.machine), await word(undefined)]).toEqual(['no', 'no'])
+      }
+      await launcher.stop(placement, 'enough')
+      if (launcher.vouch !== undefined) expect(await word(dial.machine)).toBe('no')
+      await other.launcher.stop(other.placement, 'enough')
+    })
+
     promise('stop leaves nothing, however often and from wherever it is called', async () => {
       const { gatewayId, launcher, spec, placement } = await launched()
       const other = await site.launcher(gatewayId)

@@ -1,4 +1,4 @@
-/** How a task on ECS ends when something does not come: its machine is stopped and no longer paid for. The numbers are those of docs/ecs.md. */
+/** How a task on ECS ends, by itself or against its will: its machine is stopped and no longer paid for. The numbers are those of docs/ecs.md. */
 import { expect, test } from 'vitest'
 import { machineFor } from '../../gateway/tasks/machine.ts'
 import { newGatewayId } from '../../protocol/ids.ts'
@@ -11,6 +11,7 @@ import { ecsWorld } from '../helpers/ecs/world.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { launchOptions, launchSpec } from '../helpers/launching.ts'
 import type { StubGateway } from '../helpers/stub-gateway.ts'
+import { uploadFiles } from '../helpers/upload.ts'
 
 const SLEEP: CreateTaskInput = { agent: 'command', command: ['sleep', '600'], workspace: { kind: 'none' } }
 
@@ -62,6 +63,34 @@ test('18: a machine that runs, and whose agent never dials, is stopped', async (
   })
   expect(stopReasons(ecs)).toEqual(['the task has ended'])
   expect(ecs.tasks().map(({ status }) => status)).toEqual(['STOPPED'])
+})
+
+test('19: a task that is stopped while ECS answers is stopped as soon as its machine is known', async () => {
+  const { ecs, gateway } = await startEcsGateway({ agent: 'asleep' })
+  const stopped: { id?: string } = {}
+  const stop = async () => {
+    await eventually('the task is known here', () => stopped.id)
+    await gateway.api.call(routes.stopTask, { params: { taskId: stopped.id ?? '' }, body: { reason: 'never mind' } })
+  }
+  ecs.faults.next('RunTask', { kind: 'meanwhile', when: 'after', happens: stop })
+  const { id } = await started(gateway)
+  stopped.id = id
+  expect(await ended(gateway, id)).toMatchObject({ outcome: 'cancelled', message: 'never mind' })
+  expect(ecs.tasks().map(({ status }) => status)).toEqual(['STOPPED'])
+})
+
+test('24: a machine that Spot takes away saves what its task had done, and says so', async () => {
+  const { ecs, world } = await ecsWorld()
+  const script = 'echo half >> hello.txt; echo ready; sleep 600'
+  const { id } = await world.createTask({ ...SLEEP, command: ['sh', '-c', script], workspace: { kind: 'snapshot' } })
+  await uploadFiles(world, id, { 'hello.txt': 'hello\n' })
+  await eventually('it has done half of it', async () =>
+    (await world.events(id)).some((event) => event.type === 'output' && event.text.includes('ready')),
+  )
+  ecs.interruptSpot(ecs.tasks()[0]?.arn ?? '')
+  expect(await world.ended(id)).toMatchObject({ outcome: 'interrupted', reason: 'infrastructure', incomplete: false })
+  const patch = await world.cli(['diff', id], { env: world.asAdmin })
+  expect(patch.stdout).toContain('+half')
 })
 
 test("22: after a restart what is known goes on, what nobody owns is stopped, and what is another's is left alone", async () => {

@@ -41,3 +41,18 @@ test('a gateway that is killed while a task runs on ECS finds it again, and stop
   expect(await world.ended(task.id)).toMatchObject({ outcome: 'cancelled' })
   expect(ecs.tasks().map(({ status }) => status)).toEqual(['STOPPED'])
 })
+
+test.each(['before', 'after'] as const)(
+  '1: a gateway that is killed %s ECS makes the task, and before it hears the answer, has one task in the end',
+  async (when) => {
+    const { ecs, world } = await ecsWorld()
+    ecs.faults.next('RunTask', { kind: 'meanwhile', when, happens: () => world.killGateway() })
+    const task = await world.createTask({ agent: 'command', command: ['true'], workspace: { kind: 'none' } })
+    await world.gatewayGone()
+    await world.startGateway()
+    expect(await world.ended(task.id)).toMatchObject({ outcome: 'succeeded' })
+    expect(ecs.tasks().map(({ status }) => status)).toEqual(['STOPPED'])
+    const asked = ecs.calls.filter(({ operation }) => operation === 'RunTask').map(({ input }) => input)
+    expect(new Set(asked.map((input) => JSON.stringify(input))).size).toBe(1)
+  },
+)

@@ -50,7 +50,12 @@ type Ending = Pick<AdapterResult, 'usage' | 'costUnknown' | 'summary' | 'exitCod
 export async function runTurn(options: TurnOptions): Promise<RunResult> {
   const startedAt = Date.now()
   const { spec, stop } = options
-  const watchdog = startWatchdog(spec.limits, stop, spec.limitKeys)
+  const watchdog = startWatchdog({
+    limits: spec.limits,
+    stop,
+    keys: spec.limitKeys,
+    warn: (message) => void options.emit({ type: 'warning', message }).catch(() => {}), // a log that takes no more
+  })
   const session: RunningSession = {}
   let checkpoints: Checkpoints | undefined
   let check: Check = { verdict: 'none' }

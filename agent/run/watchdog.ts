@@ -14,9 +14,29 @@ export interface Watchdog {
   stop(): void
 }
 
-/** @param keys what set the limits, for the message */
-export function startWatchdog(limits: Limits, stop: Stop, keys: RunSpec['limitKeys'] = {}): Watchdog {
+/** Said so long before the time limit is reached, where that is less than half of it: nobody can act on less. */
+const WARN_SECONDS = 5 * 60
+
+export interface WatchdogOptions {
+  limits: Limits
+  stop: Stop
+  /** What set the limits, for the message. */
+  keys?: RunSpec['limitKeys']
+  warn(message: string): void
+}
+
+export function startWatchdog({ limits, stop, keys = {}, warn }: WatchdogOptions): Watchdog {
   const { timeoutSeconds, idleSeconds } = limits
+  const warning =
+    timeoutSeconds === undefined || timeoutSeconds <= 2 * WARN_SECONDS
+      ? undefined
+      : setTimeout(
+          () =>
+            warn(
+              `${formatSeconds(WARN_SECONDS)} left of the time limit of ${formatSeconds(timeoutSeconds)}${named(keys.timeout)}`,
+            ),
+          (timeoutSeconds - WARN_SECONDS) * 1000,
+        )
   const deadline =
     timeoutSeconds === undefined
       ? undefined
@@ -58,6 +78,7 @@ export function startWatchdog(limits: Limits, stop: Stop, keys: RunSpec['limitKe
       isWatching = false
       clearTimeout(idle)
       clearTimeout(deadline)
+      clearTimeout(warning)
     },
   }
 }

@@ -32,12 +32,14 @@ function drawFault(random: Random): Fault | undefined {
       return { kind: 'no-capacity', ms }
     case 9:
       return { kind: 'missing', ms }
+    case 10:
+      return { kind: 'shown-late', ms: 10 * ms }
     default:
       return undefined
   }
 }
 
-const ONLY_RUN_TASK = /^(failure|ghost|no-capacity|missing)$/
+const ONLY_RUN_TASK = /^(failure|ghost|no-capacity|missing|shown-late)$/
 
 /** For the next calls of a launch, and of what comes after it. */
 export function spreadFaults(ecs: Ecs, random: Random): void {

@@ -22,24 +22,33 @@ export function alarm(context: TaskContext, { taskId, launchId }: Launch, why: s
   if (task) requestStop(context, task, 'gateway', because)
 }
 
+type Voucher = Launcher & Required<Pick<Launcher, 'vouch'>>
+
 /**
  * The agent's machine, when its launcher must still vouch for it; undefined when the join code was enough, or the launcher did.
- * @throws RclaudeError `gone` when the task wants no agent any more: nothing was told to this one, so nothing is heard from it
+ * @throws RclaudeError `gone` when the task wants no agent any more: nothing was told to this one, so nothing is heard from it;
+ *   `unavailable` when nobody is left who could vouch
  */
 export function unvouched(
   { launchers, store }: TaskContext,
   launch: Launch,
-): { launcher: Required<Pick<Launcher, 'vouch'>> & Launcher; placement: Placement } | undefined {
+): { launcher: Voucher; placement: Placement } | undefined {
+  if (launch.vouchedAt !== undefined) return undefined
   const launcher = launchers.get(launch.launcher)
-  if (launch.vouchedAt !== undefined || !canVouch(launcher)) return undefined
   const task = store.getTask(launch.taskId)
+  if (launcher === undefined && task?.state === 'starting')
+    throw new RclaudeError(
+      'unavailable',
+      `the configuration no longer has the launcher "${launch.launcher}", which alone knows its agents`,
+      { retryAfterSeconds: 10 },
+    )
+  if (!canVouch(launcher)) return undefined
   if (task?.state !== 'starting' || task.stopRequested !== undefined)
     throw new RclaudeError('gone', 'the task of this agent has ended')
   return { launcher, placement: task.placement }
 }
 
-const canVouch = (launcher: Launcher | undefined): launcher is Launcher & Required<Pick<Launcher, 'vouch'>> =>
-  launcher?.vouch !== undefined
+const canVouch = (launcher: Launcher | undefined): launcher is Voucher => launcher?.vouch !== undefined
 
 /**
  * Resolves when the launcher has vouched for the agent, which is kept: it is asked once.

@@ -16,12 +16,15 @@ interface SceneOptions {
   agent: 'real' | 'asleep'
   fault?: Fault
   command?: string[]
+  /** Of `launchers.ecs`. */
+  section?: object
 }
 
-async function scene({ agent, fault, command = ['true'] }: SceneOptions) {
+async function scene({ agent, fault, command = ['true'], section = {} }: SceneOptions) {
   const vouched: string[] = []
   const { ecs, gateway } = await startEcsGateway({
     agent,
+    section,
     wrap: (launcher) => ({
       ...launcher,
       async vouch(placement, claim) {
@@ -183,8 +186,11 @@ test('a machine that has ended has no agent: its name opens nothing', async () =
   expect((await ended()).outcome).not.toBe('succeeded')
 })
 
-test('while ECS does not answer the agent is told to come again, the task goes on, and then it is let in', async () => {
-  const { ecs, gateway, stolen, dial, running, task, sees, vouched } = await scene({ agent: 'asleep' })
+test('while ECS does not answer the agent is told to come again, is not late for it, and then is let in', async () => {
+  const { ecs, gateway, stolen, dial, running, task, sees, vouched } = await scene({
+    agent: 'asleep',
+    section: { deadlines: { launch: 60, dial: 1 } },
+  })
   const agent = await stolen()
   await running()
   ecs.faults.denied.add('DescribeTasks')
@@ -193,7 +199,11 @@ test('while ECS does not answer the agent is told to come again, the task goes o
   expect(sees(heard)).toEqual([])
   expect(gateway.log()).toContain('the launcher does not say whether this is the agent')
   expect(await task()).toMatchObject({ state: 'starting' })
+  await eventually('its time to dial is over', () => Date.now() > (ecs.tasks()[0]?.startedAt ?? 0) + 1_100)
   ecs.faults.denied.delete('DescribeTasks')
+  const before = ecs.calls.length
+  await eventually('the reconciler has looked at it again', () => ecs.calls.length > before + 2)
+  expect(await task()).toMatchObject({ state: 'starting' })
   const inside = await dial(agent, agent.arn)
   expect(inside.status).toBe(101)
   await eventually('it is given its work', () => sees(inside.heard).length > 0)

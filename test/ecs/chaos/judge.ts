@@ -8,7 +8,7 @@ export interface Judgement {
   faults: string[]
   /** Of all tasks of ECS. */
   billedMs: number
-  /** Of those that no row owns: ghosts, and what was bought for a launch that was given up. Paid for, and nobody's. */
+  /** Of ghosts, which ECS starts after it has said that it would not: paid for, and nobody's. */
   unownedMs: number
 }
 
@@ -19,6 +19,8 @@ export interface Row {
   handle: string | undefined
   /** What the row says that its machine was paid for; undefined when it says nothing. */
   paidMs: number | undefined
+  /** Its launch was cut off so often that nobody asks for it any more: what comes of it is an orphan. */
+  isGivenUp?: boolean
 }
 
 /** ECS tells its times to the millisecond, as a fraction of seconds: each of the two ends may be off by less than one. */
@@ -51,6 +53,10 @@ export function judge(ecs: Ecs, rows: readonly Row[]): Judgement {
     if (paidMs === undefined || Math.abs(paidMs - task.billedMs) > TOLERANCE_MS)
       faults.push(`billed: ${task.billedMs} ms for ${launchId}, whose row says ${paidMs} ms`)
   }
+  const givenUp = new Set(rows.filter(({ isGivenUp }) => isGivenUp).map(({ launchId }) => launchId))
+  for (const task of ecs.tasks())
+    if (task.billedMs > 0 && !owned.has(task) && !task.options.isGhost && !givenUp.has(launchOf(task)))
+      faults.push(`unowned: ${task.billedMs} ms were paid for ${task.arn}, which no row has: ${task.stoppedReason}`)
   const sum = (tasks: readonly EcsTask[]) => tasks.reduce((ms, { billedMs }) => ms + billedMs, 0)
   const all = ecs.tasks()
   return { faults, billedMs: sum(all), unownedMs: sum(all.filter((task) => !owned.has(task))) }

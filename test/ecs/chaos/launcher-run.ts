@@ -55,10 +55,11 @@ export async function launcherRun(seed: number): Promise<RunResult> {
       kills += await launchOne(random, build, rows)
     }
     await reconcile(build(), rows)
-    const told = rows.map(({ spec, placement, paidMs }) => ({
+    const told = rows.map(({ spec, placement, paidMs, isGivenUp }) => ({
       launchId: spec.launchId,
       handle: placement?.handle,
       paidMs,
+      isGivenUp,
     }))
     return { seed, launches: rows.length, kills, ...judge(ecs, told) }
   } finally {

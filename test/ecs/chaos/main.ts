@@ -25,7 +25,7 @@ export async function main(args: string[]): Promise<number> {
   const seconds = (ms: number) => (ms / 1000).toFixed(1)
   console.log(
     `${runs} runs (${ofGateways} of whole gateways) in ${seconds(performance.now() - startedAt)} s: ${failed} failed; ` +
-      `${sum.launches} launches, ${sum.kills} kills, ${seconds(sum.billedMs)} s billed, of it ${seconds(sum.unownedMs)} s for what no task owned`,
+      `${sum.launches} launches, ${sum.kills} kills, ${seconds(sum.billedMs)} s billed, of it ${seconds(sum.unownedMs)} s for ghosts`,
   )
   return failed === 0 ? 0 : 1
 }

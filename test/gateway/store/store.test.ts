@@ -294,6 +294,30 @@ test('tasks of a database of the second version have their end, their agent and 
   store.close()
 })
 
+test('agents that an earlier gateway let in by their join code stay let in', () => {
+  const file = join(temporaryDirectory(), 'gateway.db')
+  const database = new Database(file)
+  migrate(database, 6)
+  const add = (taskId: string, launchId: string, credentialHash: string | null) =>
+    database
+      .prepare(
+        `INSERT INTO launches (launch_id, task_id, launcher, join_hash, credential_hash, created_at)
+         VALUES (?, ?, 'ecs', 'x', ?, '2026-01-01T00:00:00.000Z')`,
+      )
+      .run(launchId, taskId, credentialHash)
+  database.exec('PRAGMA foreign_keys = OFF')
+  const [inside, outside] = [newLaunchId(), newLaunchId()]
+  add(newTaskId(), inside, 'hash')
+  add(newTaskId(), outside, null)
+  database.close()
+  const store = openStore(file)
+  expect(store.getLaunch(inside)?.vouchedAt).toBe('2026-01-01T00:00:00.000Z')
+  expect(store.getLaunch(outside)?.vouchedAt).toBeUndefined()
+  store.setVouched(outside)
+  expect(store.getLaunch(outside)?.vouchedAt).toBeDefined()
+  store.close()
+})
+
 test('a row that cannot be read is told and hides no other task', () => {
   const file = join(temporaryDirectory(), 'gateway.db')
   const store = openStore(file)

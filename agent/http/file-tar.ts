@@ -3,94 +3,96 @@
  * an archive is walked like a path of a request, links refused, so that neither a name nor a link that the archive itself
  * made leads anywhere else. Both ways one piece is in memory at a time.
  */
-import { isUtf8 } from 'node:buffer'
 import { constants } from 'node:fs'
 import { lstat, open, readdir, readlink, symlink } from 'node:fs/promises'
 import type { Context } from 'hono'
-import { type Extract, type ExtractEvents, extract, type Header, type Pack, pack } from 'tar-stream'
+import { type Extract, type ExtractEvents, extract, type Header } from 'tar-stream'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { UnpackedTree } from '../../protocol/file.ts'
 import { modeOf } from '../files/stats.ts'
-import { descriptorPath, findPlace, HAS_PROC, joinBytes, openDirectory, type Place, quoted } from '../files/tree.ts'
+import { TAR_END, type TarEntry, tarHeader, tarPadding } from '../files/tar-header.ts'
+import {
+  descriptorPath,
+  findPlace,
+  HAS_PROC,
+  hasCode,
+  joinBytes,
+  openDirectory,
+  type Place,
+  quoted,
+} from '../files/tree.ts'
 import { type ChangeOptions, changeTree, namesOfPath } from './file-change.ts'
 import { writeFile } from './file-write.ts'
-import { type AgentEnv, stream } from './send.ts'
+import { type AgentEnv, type Answer, stream } from './send.ts'
 
 type Source = ExtractEvents['entry'][1]
-type NewHeader = Partial<Header> & Pick<Header, 'name'>
 
 /** Names come as one character for each byte. The types of tar-stream do not know the option. */
 const LATIN1 = { filenameEncoding: 'latin1' } as object
 const READ_BYTES = 256 * 1024
 
+/** What cannot be read is left out, and the answer is cut after all the rest, so that it is never taken for the whole. */
 export function answerTar(c: Context<AgentEnv>, place: Place): Promise<Response> {
   return stream(c, { 'content-type': 'application/x-tar' }, async (answer) => {
-    const archive = pack()
-    const packing = packDirectory(archive, place.path, '').then(
-      () => archive.finalize(),
-      (error: Error) => archive.destroy(error),
-    )
-    answer.signal.addEventListener('abort', () => archive.destroy(), { once: true })
-    for await (const piece of archive) await answer.write(piece as Buffer)
-    await packing
+    const leftOut = await sendDirectory(answer, place.path, Buffer.alloc(0))
+    if (leftOut > 0) throw new Error(`${leftOut} entries could not be read`)
+    await answer.write(TAR_END)
     return undefined
   })
 }
 
-async function packDirectory(pack: Pack, path: Buffer, prefix: string): Promise<void> {
+/** @returns how many entries could not be read */
+async function sendDirectory(answer: Answer, path: Buffer, prefix: Buffer): Promise<number> {
+  let leftOut = 0
   const handle = await openDirectory(path)
   try {
     const here = HAS_PROC ? descriptorPath(handle) : path
     for (const name of (await readdir(here, { encoding: 'buffer' })).sort(Buffer.compare)) {
-      if (!isUtf8(name)) throw new Error(`${quoted(name)} is not UTF-8: a tar cannot name it`)
-      await packEntry(pack, joinBytes(here, name), `${prefix}${name.toString('utf8')}`)
+      answer.signal.throwIfAborted()
+      leftOut += await sendEntry(answer, joinBytes(here, name), Buffer.concat([prefix, name]))
     }
   } finally {
     await handle.close()
   }
+  return leftOut
 }
 
-async function packEntry(pack: Pack, path: Buffer, name: string): Promise<void> {
-  const stats = await lstat(path, { bigint: true }).catch(() => undefined)
-  if (stats === undefined) return
-  const facts = { mode: modeOf(stats), mtime: stats.mtime }
-  if (stats.isDirectory()) {
-    await put(pack, { ...facts, name: `${name}/`, type: 'directory' })
-    await packDirectory(pack, path, `${name}/`)
-  } else if (stats.isSymbolicLink())
-    await put(pack, { ...facts, name, type: 'symlink', linkname: await readlink(path) })
-  else if (stats.isFile()) await packFile(pack, path, { ...facts, name })
+async function sendEntry(answer: Answer, path: Buffer, name: Buffer): Promise<number> {
+  try {
+    const stats = await lstat(path, { bigint: true })
+    const facts = { mode: modeOf(stats), mtime: stats.mtime }
+    if (stats.isDirectory()) {
+      const directory = Buffer.concat([name, Buffer.from('/')])
+      await answer.write(tarHeader({ ...facts, type: 'directory', name: directory }))
+      return await sendDirectory(answer, path, directory)
+    }
+    if (stats.isSymbolicLink()) {
+      const target = await readlink(path, { encoding: 'buffer' })
+      await answer.write(tarHeader({ ...facts, type: 'symlink', name, target }))
+    } else if (stats.isFile()) await sendFile(answer, path, { ...facts, type: 'file', name })
+    return 0
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return 0 // deleted since the directory was read
+    if (hasCode(error, 'EACCES', 'EPERM')) return 1
+    throw error
+  }
 }
-
-const put = (pack: Pack, header: NewHeader): Promise<void> =>
-  new Promise((resolve, reject) => {
-    pack.entry(header, (error) => (error ? reject(error) : resolve()))
-  })
 
 /** One that grows meanwhile is sent as long as it was; one that shrinks breaks the archive, which is seen. */
-async function packFile(pack: Pack, path: Buffer, header: NewHeader): Promise<void> {
+async function sendFile(answer: Answer, path: Buffer, entry: TarEntry): Promise<void> {
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {
     const { size } = await file.stat()
-    const done = new Promise<void>((resolve, reject) => {
-      const entry = pack.entry({ ...header, size }, (error) => (error ? reject(error) : resolve()))
-      const send = async () => {
-        for (let at = 0; at < size; ) {
-          const { bytesRead, buffer } = await file.read(
-            Buffer.allocUnsafe(Math.min(READ_BYTES, size - at)),
-            0,
-            undefined,
-            at,
-          )
-          if (bytesRead === 0) throw new Error(`${header.name} became shorter while it was sent`)
-          if (!entry.write(buffer.subarray(0, bytesRead))) await roomIn(entry)
-          at += bytesRead
-        }
-        entry.end(undefined)
-      }
-      send().catch(reject)
-    })
-    await done
+    await answer.write(tarHeader({ ...entry, size }))
+    for (let at = 0; at < size; ) {
+      answer.signal.throwIfAborted()
+      const room = Buffer.allocUnsafe(Math.min(READ_BYTES, size - at))
+      const { bytesRead } = await file.read(room, 0, room.length, at)
+      if (bytesRead === 0) throw new Error(`${quoted(entry.name)} became shorter while it was sent`)
+      await answer.write(room.subarray(0, bytesRead))
+      at += bytesRead
+    }
+    await answer.write(tarPadding(size))
   } finally {
     await file.close()
   }

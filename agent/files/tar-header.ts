@@ -47,6 +47,20 @@ export function tarHeader(entry: TarEntry): Buffer {
   ])
 }
 
+/**
+ * In place of TAR_END, of an archive that lacks something: records are announced that do not come, so that every reader has
+ * unpacked all before them and fails then, by "unexpected end" or the like.
+ */
+export const tarBreak = (): Buffer =>
+  block(USTAR, {
+    type: 'pax',
+    name: Buffer.from('left-out'),
+    mode: 0,
+    mtime: new Date(0),
+    size: 512,
+    target: TAR_END.subarray(0, 0),
+  })
+
 /** Zeros that fill the last block of `size` bytes. */
 export const tarPadding = (size: number): Buffer =>
   TAR_END.subarray(0, (TAR_BLOCK_BYTES - (size % TAR_BLOCK_BYTES)) % TAR_BLOCK_BYTES)

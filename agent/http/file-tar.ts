@@ -10,7 +10,7 @@ import { type Extract, type ExtractEvents, extract, type Header } from 'tar-stre
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { UnpackedTree } from '../../protocol/file.ts'
 import { modeOf } from '../files/stats.ts'
-import { TAR_END, type TarEntry, tarHeader, tarPadding } from '../files/tar-header.ts'
+import { TAR_END, type TarEntry, tarBreak, tarHeader, tarPadding } from '../files/tar-header.ts'
 import {
   descriptorPath,
   findPlace,
@@ -31,12 +31,11 @@ type Source = ExtractEvents['entry'][1]
 const LATIN1 = { filenameEncoding: 'latin1' } as object
 const READ_BYTES = 256 * 1024
 
-/** What cannot be read is left out, and the answer is cut after all the rest, so that it is never taken for the whole. */
+/** What cannot be read is left out, and the archive is broken off behind all the rest, so that nobody takes it for the whole. */
 export function answerTar(c: Context<AgentEnv>, place: Place): Promise<Response> {
   return stream(c, { 'content-type': 'application/x-tar' }, async (answer) => {
     const leftOut = await sendDirectory(answer, place.path, Buffer.alloc(0))
-    if (leftOut > 0) throw new Error(`${leftOut} entries could not be read`)
-    await answer.write(TAR_END)
+    await answer.write(leftOut > 0 ? tarBreak() : TAR_END)
     return undefined
   })
 }

@@ -1,12 +1,13 @@
 /**
  * Uploads that go on after a cut: `PUT /files/PATH?upload=ID` with `Content-Range: bytes FROM-TO/TOTAL`. What has arrived
- * waits outside the workspace, so that no checkpoint takes half a file along; with the last byte it takes its name, at once.
+ * waits outside the workspace, so that no checkpoint takes half a file along; with the last byte it is moved to its place.
  */
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { MAX_UPLOADS, UPLOAD_KEPT_SECONDS, UploadId } from '../../protocol/file.ts'
+import { fill } from '../files/fill.ts'
 
 interface ContentRange {
   from: number
@@ -28,16 +29,25 @@ export class Uploads {
     return (await stat(this.#path(id)).catch(() => undefined))?.size ?? 0
   }
 
-  /** @returns whether it is whole; then read it with `bytes` */
-  async add(
+  /**
+   * @param finish is called with the whole file, which it may move away; whoever asks for this upload meanwhile waits for it
+   * @returns what it returned; undefined when more is to come
+   */
+  async add<Result>(
     id: string,
     range: string | undefined,
     body: AsyncIterable<Buffer>,
-  ): Promise<{ received: number; isWhole: boolean }> {
+    finish: (file: string) => Promise<Result>,
+  ): Promise<{ received: number; finished?: Result }> {
     const { from, total } = rangeOf(range)
     await this.#takeOver(id)
     const end = new AbortController()
-    const writing = this.#write(id, from, total, until(end.signal, body))
+    const writing = this.#write(id, from, total, until(end.signal, body)).then(async (received) => {
+      if (received < total) return { received }
+      const finished = await finish(this.#path(id))
+      await this.drop(id)
+      return { received, finished }
+    })
     const mine = { settled: writing.catch(() => {}), end }
     this.#writing.set(id, mine)
     try {
@@ -55,29 +65,20 @@ export class Uploads {
     }
   }
 
-  async *bytes(id: string): AsyncGenerator<Buffer> {
-    const file = await open(this.#path(id), constants.O_RDONLY)
-    try {
-      for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 256 * 1024 }))
-        yield chunk as Buffer
-    } finally {
-      await file.close()
-    }
-  }
-
   async drop(id: string): Promise<void> {
     await rm(this.#path(id), { force: true })
   }
 
-  async #write(id: string, from: number, total: number, body: AsyncIterable<Buffer>) {
+  async #write(id: string, from: number, total: number, body: AsyncIterable<Buffer>): Promise<number> {
     await this.#makeRoom(id)
     const file = await open(this.#path(id), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
     try {
       const { size } = await file.stat()
       if (from !== size)
         throw new RclaudeError('conflict', `upload ${id} has ${size} bytes, not ${from}: go on from there`)
-      const received = await append(file, from, total, body)
-      return { received, isWhole: received === total }
+      const received = await fill(file, atMost(total - from, body), from)
+      await file.datasync() // so that little is left to be done when it is whole
+      return received
     } finally {
       await file.close()
     }
@@ -122,18 +123,13 @@ async function* until(signal: AbortSignal, body: AsyncIterable<Buffer>): AsyncGe
   }
 }
 
-async function append(file: FileHandle, from: number, total: number, body: AsyncIterable<Buffer>): Promise<number> {
-  let at = from
+async function* atMost(bytes: number, body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let left = bytes
   for await (const chunk of body) {
-    if (at + chunk.length > total)
-      throw new RclaudeError('invalid', `more came than the ${total} bytes of Content-Range`)
-    for (let rest = chunk; rest.length > 0; ) {
-      const { bytesWritten } = await file.write(rest, 0, rest.length, at)
-      rest = rest.subarray(bytesWritten)
-      at += bytesWritten
-    }
+    left -= chunk.length
+    if (left < 0) throw new RclaudeError('invalid', 'more came than the total of Content-Range')
+    yield chunk
   }
-  return at
 }
 
 function rangeOf(header: string | undefined): ContentRange {

@@ -4,9 +4,10 @@
  * and no temporary file.
  */
 import { randomBytes } from 'node:crypto'
-import { type BigIntStats, constants } from 'node:fs'
+import { type BigIntStats, constants, createReadStream } from 'node:fs'
 import { type FileHandle, link, lstat, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
+import { fill } from '../files/fill.ts'
 import { etagOf, modeOf } from '../files/stats.ts'
 import { hasCode, joinBytes, type Place, quoted } from '../files/tree.ts'
 import type { WorkUser } from '../processes/child.ts'
@@ -15,6 +16,7 @@ import { matches, refuseSpecial } from './file-read.ts'
 import { serially } from './file-turns.ts'
 
 const DEFAULT_MODE = 0o644
+const COPY_BYTES = 256 * 1024
 
 export interface Conditions {
   ifMatch: string | undefined
@@ -34,18 +36,23 @@ export interface Written {
   stats: BigIntStats
 }
 
-export async function writeFile(place: Place, body: AsyncIterable<Buffer>, options: WriteOptions): Promise<Written> {
+/** @param content its bytes; or the path of a file of ours, which is moved where that is possible, and copied elsewhere */
+export async function writeFile(
+  place: Place,
+  content: AsyncIterable<Buffer> | string,
+  options: WriteOptions,
+): Promise<Written> {
   const name = place.name
   if (name === undefined) throw new RclaudeError('conflict', 'the workspace itself is a directory')
   refuseToReplace(name, place.stats, options)
   const temporary = joinBytes(place.parent, Buffer.from(`.rclaude-upload-${randomBytes(8).toString('hex')}`))
-  const file = await open(
-    temporary,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-    0o600,
-  )
+  const moved = typeof content === 'string' ? await moveTo(temporary, content) : undefined
+  const file =
+    moved ??
+    (await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600))
   try {
-    await fill(file, body)
+    if (moved === undefined)
+      await fill(file, typeof content === 'string' ? createReadStream(content, { highWaterMark: COPY_BYTES }) : content)
     const mode = options.mode ?? (place.stats === undefined ? DEFAULT_MODE : modeOf(place.stats))
     if (options.owner !== undefined) await file.chown(options.owner.uid, options.owner.gid)
     await file.chmod(mode) // after chown, which clears set-id bits
@@ -74,12 +81,16 @@ export async function deleteFile(place: Place, conditions: Conditions, recursive
   })
 }
 
-async function fill(file: FileHandle, body: AsyncIterable<Buffer>): Promise<void> {
-  for await (const chunk of body) {
-    for (let rest = chunk; rest.length > 0; ) {
-      const { bytesWritten } = await file.write(rest)
-      rest = rest.subarray(bytesWritten)
-    }
+/** @returns it, open, by no name that others could have changed meanwhile; undefined when it lies on another disk */
+async function moveTo(temporary: Buffer, path: string): Promise<FileHandle | undefined> {
+  const file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW)
+  try {
+    await rename(path, temporary)
+    return file
+  } catch (error) {
+    await file.close()
+    if (hasCode(error, 'EXDEV')) return undefined
+    throw error
   }
 }
 

@@ -96,20 +96,16 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
   const write = (c: Context<AgentEnv>) => {
     const query = parse('the query', PutQuery, c.req.query())
     const writing = at(c, { followLast: true, create: { owner: options.owner } }, async (place) => {
-      let body: AsyncIterable<Buffer> = uploadOf(c)
-      if (query.upload !== undefined) {
-        const { received, isWhole } = await uploads.add(query.upload, c.req.header('content-range'), body)
-        if (!isWhole) return c.json({ received }, 202)
-        body = uploads.bytes(query.upload)
-      }
       const { mode, mtimeMs } = query
-      const { created, stats } = await writeFile(place, body, {
-        ...conditionsOf(c),
-        mode,
-        mtimeMs,
-        owner: options.owner,
-      })
-      if (query.upload !== undefined) await uploads.drop(query.upload)
+      const facts = { ...conditionsOf(c), mode, mtimeMs, owner: options.owner }
+      const keep = (content: AsyncIterable<Buffer> | string) => writeFile(place, content, facts)
+      const body = uploadOf(c)
+      const { received, finished } =
+        query.upload === undefined
+          ? { received: undefined, finished: await keep(body) }
+          : await uploads.add(query.upload, c.req.header('content-range'), body, keep)
+      if (finished === undefined) return c.json({ received }, 202)
+      const { created, stats } = finished
       const answer = { size: Number(stats.size), mode: modeOf(stats), etag: etagOf(stats) }
       return c.json(answer, created ? 201 : 200, { etag: answer.etag })
     })

@@ -9,7 +9,7 @@ import { download } from '../files/download.ts'
 import { baseName, joinPath, type Location, parseLocation } from '../files/location.ts'
 import { Progress } from '../files/progress.ts'
 import { RemoteFiles } from '../files/remote.ts'
-import { type Transfer, wordsOf } from '../files/transfer.ts'
+import { endsAll, type Transfer, wordsOf } from '../files/transfer.ts'
 import { upload } from '../files/upload.ts'
 import { oneLine } from '../neutralise.ts'
 import { write } from '../output.ts'
@@ -29,6 +29,12 @@ export function define(world: World): Command {
     .argument('<paths...>', 'sources, then the destination; one side is TASK:PATH, the other a path here or -')
     .usage('[options] <source...> <destination>')
     .option('-q, --quiet', 'no progress bar')
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 all of it is there; 1 something is not, or changed while it was copied: each such path is named on
+stderr, and the others were copied; 2 the call is wrong; 125 the gateway or the task cannot be reached.`,
+    )
     .action(act(world, copy))
 }
 
@@ -55,15 +61,20 @@ async function copy(invocation: Invocation, paths: string[], options: { quiet?: 
     progress,
     warn: say,
     failed: (path, error) => {
+      if (endsAll(error)) throw error
       failures++
       say(`${path}: ${wordsOf(error)}`)
     },
   }
   const isSeveral = sources.length > 1
-  for (const source of sources) {
-    if (target.kind === 'task') await send(world, remote, transfer, source, target, isSeveral)
-    else await fetchTo(world, remote, transfer, source as Remote, target, isSeveral)
-  }
+  for (const [index, source] of sources.entries())
+    try {
+      if (target.kind === 'task') await send(world, remote, transfer, source, target, isSeveral)
+      else await fetchTo(world, remote, transfer, source as Remote, target, isSeveral)
+    } catch (error) {
+      if (!isSeveral) throw error
+      transfer.failed(paths[index] ?? '', error)
+    }
   progress.clear()
   return failures === 0 ? 0 : 1
 }
@@ -100,7 +111,7 @@ async function fetchTo(
   target: Exclude<Location, Remote>,
   isSeveral: boolean,
 ) {
-  if (target.kind === 'stream') return toStdout(world, remote, source.path)
+  if (target.kind === 'stream') return toStdout(world, remote, transfer, source.path)
   const path = resolve(world.cwd, target.path)
   const isDirectory = (await stat(path).catch(() => undefined))?.isDirectory() === true
   if (!isDirectory && (isSeveral || target.path.endsWith('/')))
@@ -109,10 +120,33 @@ async function fetchTo(
   await download(remote, transfer, source.path, isDirectory && !source.contents ? join(path, name) : path)
 }
 
-async function toStdout(world: World, remote: RemoteFiles, path: string): Promise<void> {
+async function toStdout(world: World, remote: RemoteFiles, transfer: Transfer, path: string): Promise<void> {
   const response = await remote.get(path, { query: { format: 'tar' } })
   const isTar = response.headers.get('content-type') === 'application/x-tar'
   if (isTar && world.stdout.isTTY)
     throw new RclaudeError('invalid', 'a tar is nothing for a terminal: send it to a file or to tar')
-  for await (const piece of response.body ?? []) await write(world.stdout, piece)
+  let tail = Buffer.alloc(0)
+  const isCut = await writeTo(world.stdout, response, (piece) => {
+    tail = Buffer.concat([tail, piece.subarray(-TAR_END_BYTES)]).subarray(-TAR_END_BYTES)
+  })
+  if (isCut || (isTar && tail.some((byte) => byte !== 0)))
+    transfer.failed(path, new Error(isTar ? PART_OF_TAR : PART_OF_FILE))
+}
+
+/** An archive that is whole ends with so many zeros. */
+const TAR_END_BYTES = 1024
+const PART_OF_FILE = 'only a part came: it became shorter, or the connection was cut'
+const PART_OF_TAR =
+  'only a part came: something in it cannot be read, or the connection was cut; copied to a directory, each such path is named'
+
+/** @returns whether the answer broke off */
+async function writeTo(out: World['stdout'], response: Response, look: (piece: Uint8Array) => void): Promise<boolean> {
+  const reader = response.body?.getReader()
+  for (;;) {
+    const next = await reader?.read().catch(() => 'cut' as const)
+    if (next === 'cut') return true
+    if (next?.value === undefined) return false
+    look(next.value)
+    await write(out, next.value)
+  }
 }

@@ -9,10 +9,10 @@ import { dirname, join, normalize } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { RclaudeError } from '../../protocol/errors.ts'
-import type { DirectoryEntry } from '../../protocol/file.ts'
+import type { DirectoryEntry, FileStat } from '../../protocol/file.ts'
 import { baseName, checkName, joinPath } from './location.ts'
 import type { RemoteFiles } from './remote.ts'
-import { insist, notUtf8, Pool, type Transfer } from './transfer.ts'
+import { insist, leftOut, notUtf8, Pool, type Transfer } from './transfer.ts'
 
 /** @param target what `path` becomes */
 export async function download(remote: RemoteFiles, transfer: Transfer, path: string, target: string): Promise<void> {
@@ -28,6 +28,9 @@ export async function download(remote: RemoteFiles, transfer: Transfer, path: st
 
 /** A task that guesses the name may have made a link of it: that is not followed. */
 const PART_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW
+
+/** The agent reads this much in one call, so that up to here nothing can change in the middle. */
+const READ_AT_ONCE_BYTES = 256 * 1024
 
 class Download {
   readonly #remote: RemoteFiles
@@ -64,13 +67,13 @@ class Download {
 
   file(path: string, entry: DirectoryEntry, target: string): void {
     if (entry.type !== 'file') {
-      this.#transfer.warn(`${path}: a ${entry.type} is left out`)
+      this.#transfer.failed(path, leftOut(`a ${entry.type}`))
       return
     }
     this.#transfer.progress.expect(entry.size)
     this.#pool.add(async () => {
       try {
-        await this.#fetch(path, entry, target)
+        await this.#fetch(path, target)
       } catch (error) {
         this.#transfer.failed(path, error)
       }
@@ -82,21 +85,24 @@ class Download {
     const inside = normalize(join(dirname(path.slice(this.#top.length).replace(/^\//, '')), to))
     const goesBack = /[^/.][^/]*\/+\.\.(\/|$)/.test(to) // through another link that may lead anywhere
     if (to.startsWith('/') || goesBack || inside.startsWith('..') || to.includes('\0'))
-      return this.#transfer.warn(`${path}: a link that leads out of what is copied is left out`)
+      throw leftOut('a link that leads out of what is copied')
     const present = await lstat(target).catch(() => undefined)
     if (present?.isDirectory() === true) throw new RclaudeError('conflict', `${target} is a directory`)
     if (present !== undefined) await rm(target)
     await symlink(to, target)
   }
 
-  async #fetch(path: string, entry: DirectoryEntry, target: string): Promise<void> {
+  async #fetch(path: string, target: string): Promise<void> {
     if ((await lstat(target).catch(() => undefined))?.isDirectory() === true)
       throw new RclaudeError('conflict', `${target} is a directory`)
     let part: string | undefined
+    let facts: FileStat | undefined
+    let isOneVersion = true
     let counted = 0
     await insist(this.#transfer, async (retries) => {
-      const now = await this.#remote.stat(path, true)
-      const etag = now?.etag ?? ''
+      const now = await this.#stat(path)
+      const { etag = '' } = now
+      facts = now
       const file = partOf(target, this.#remote.taskId, path, etag)
       if (part !== undefined && part !== file) await rm(part, { force: true }) // it changed: from the start
       part = file
@@ -106,9 +112,10 @@ class Download {
           headers: have > 0 ? { range: `bytes=${have}-`, 'if-range': etag } : {},
         })
         .catch((error: unknown) => {
-          if (have > 0 && have === now?.size && error instanceof RclaudeError) return undefined // 416: all is here
+          if (have > 0 && have === now.size && error instanceof RclaudeError) return undefined // 416: all is here
           throw error
         })
+      isOneVersion = response === undefined || response.headers.get('etag') === etag
       const from = response === undefined || response.status === 206 ? have : 0
       if (from > counted) this.#transfer.progress.resume(from - counted)
       counted = Math.max(counted, from)
@@ -131,10 +138,18 @@ class Download {
         into,
       )
     })
-    if (part === undefined) return
-    await chmod(part, entry.mode & 0o777)
-    await utimes(part, entry.mtimeMs / 1_000, entry.mtimeMs / 1_000)
+    if (part === undefined || facts === undefined) return
+    await chmod(part, facts.mode & 0o777)
+    await utimes(part, facts.mtimeMs / 1_000, facts.mtimeMs / 1_000)
     await rename(part, target)
+    if (isOneVersion && facts.size > READ_AT_ONCE_BYTES) isOneVersion = (await this.#stat(path)).etag === facts.etag
+    if (!isOneVersion) throw new RclaudeError('conflict', 'it changed while it was fetched: fetch it again')
+  }
+
+  async #stat(path: string): Promise<FileStat> {
+    const found = await this.#remote.stat(path, true)
+    if (found === undefined) throw new RclaudeError('not_found', 'it is not there any more')
+    return found
   }
 }
 

@@ -10,12 +10,12 @@ const AT_ONCE = 6
 
 export interface Transfer {
   progress: Progress
-  /** One file that could not be copied; the others go on. */
+  /** Of one file that is not there as it was, for whatever reason; the others go on. @throws what ends them all */
   failed(path: string, error: unknown): void
   warn(text: string): void
 }
 
-/** Runs what is added while it works, some at once. */
+/** Runs what is added while it works, some at once; nothing more is begun when one throws. */
 export class Pool {
   readonly #waiting: Array<() => Promise<void>> = []
 
@@ -27,7 +27,11 @@ export class Pool {
     const worker = async () => {
       for (let work = this.#waiting.shift(); work !== undefined; work = this.#waiting.shift()) await work()
     }
-    await Promise.all(Array.from({ length: AT_ONCE }, worker))
+    try {
+      await Promise.all(Array.from({ length: AT_ONCE }, worker))
+    } finally {
+      this.#waiting.length = 0
+    }
   }
 }
 
@@ -49,6 +53,10 @@ export async function insist<Result>(
   }
 }
 
+/** What each file would meet in turn: a gateway that stays away, a token that is not taken any more. */
+export const endsAll = (error: unknown): boolean =>
+  isCut(error) || (error instanceof RclaudeError && error.code === 'unauthenticated')
+
 const CUT = new Set(['unavailable', 'agent_offline', 'agent_failed', 'agent_timeout'])
 
 function isCut(error: unknown): boolean {
@@ -60,4 +68,10 @@ function isCut(error: unknown): boolean {
 export const notUtf8 = (what: 'name' | 'target') =>
   new RclaudeError('unsupported', `its ${what} is not UTF-8, so it is left out: rclaude sync carries such ${what}s`)
 
-export const wordsOf = (error: unknown): string => oneLine(error instanceof Error ? error.message : String(error))
+export const leftOut = (what: string) => new RclaudeError('unsupported', `${what} is left out`)
+
+/** Of an error of the system without its call and path: whoever says it has named the path. */
+export function wordsOf(error: unknown): string {
+  if (!(error instanceof Error)) return oneLine(String(error))
+  return oneLine('syscall' in error ? (error.message.split(', ', 1)[0] ?? '') : error.message)
+}

@@ -2,13 +2,13 @@
 import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { createReadStream, type Stats } from 'node:fs'
-import { lstat, readdir, readFile, readlink, stat } from 'node:fs/promises'
+import { lstat, open, readdir, readlink, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { joinPath } from './location.ts'
 import type { RemoteFiles } from './remote.ts'
-import { insist, notUtf8, Pool, type Transfer } from './transfer.ts'
+import { insist, leftOut, notUtf8, Pool, type Transfer } from './transfer.ts'
 
 /** Up to this a file goes in one request, and again from the start when that is cut. */
 const PART_BYTES = 16 * 1024 * 1024
@@ -65,13 +65,13 @@ class Upload {
 
   file(path: string, stats: Stats, target: string): void {
     if (!stats.isFile()) {
-      this.#transfer.warn(`${path}: neither file nor directory, left out`)
+      this.#transfer.failed(path, leftOut('what is neither file nor directory'))
       return
     }
     this.#transfer.progress.expect(stats.size)
     this.#pool.add(async () => {
       try {
-        if (stats.size <= PART_BYTES) await this.#sendWhole(path, stats, target)
+        if (stats.size <= PART_BYTES) await this.#sendWhole(path, target)
         else await this.#sendParts(path, stats, target)
       } catch (error) {
         this.#transfer.failed(path, error)
@@ -79,19 +79,29 @@ class Upload {
     })
   }
 
-  async #sendWhole(path: string, stats: Stats, target: string): Promise<void> {
-    const bytes = await readFile(path)
+  async #sendWhole(path: string, target: string): Promise<void> {
+    const { bytes, stats } = await readWhole(path)
     await insist(this.#transfer, () => this.#remote.put(target, new Uint8Array(bytes), { query: factsOf(stats) }))
     this.#transfer.progress.add(path, bytes.length)
+    await refuseChanged(path, stats)
   }
 
   async #sendParts(path: string, stats: Stats, target: string): Promise<void> {
+    try {
+      await this.#insistOnParts(path, stats, target)
+    } finally {
+      await refuseChanged(path, stats) // then this is why, whatever else was said
+    }
+  }
+
+  async #insistOnParts(path: string, stats: Stats, target: string): Promise<void> {
     const { size } = stats
     const id = idOf(this.#remote.taskId, path, stats, target)
     let counted = 0
     await insist(this.#transfer, async (retries) => {
       let at = await this.#remote.received(target, id)
       if (at > counted) this.#transfer.progress.resume(at - counted)
+      if (at === 0 && counted > 0 && (await this.#hasArrived(stats, target))) return // only the last answer was lost
       do {
         const end = Math.min(size, at + PART_BYTES)
         const range = end === at ? `bytes ${at}-${at}/${size}` : `bytes ${at}-${end - 1}/${size}`
@@ -109,15 +119,37 @@ class Upload {
         counted = at
       } while (at < size)
     })
-    const now = await stat(path)
-    if (now.size !== size || now.mtimeMs !== stats.mtimeMs)
-      throw new RclaudeError('conflict', `${path} changed while it was sent: send it again`)
+  }
+
+  async #hasArrived(stats: Stats, target: string): Promise<boolean> {
+    const there = await this.#remote.stat(target)
+    // Set in seconds, as a fraction that may not come out as the same millisecond.
+    return there?.size === stats.size && Math.abs(there.mtimeMs - mtimeOf(stats)) <= 1
   }
 }
 
-const factsOf = ({ mode, mtimeMs }: Stats) => ({
-  mode: (mode & 0o777).toString(8).padStart(4, '0'),
-  mtimeMs: String(Math.floor(mtimeMs)),
+/** With the facts of the very file whose bytes these are. */
+async function readWhole(path: string): Promise<{ bytes: Buffer; stats: Stats }> {
+  const file = await open(path)
+  try {
+    const stats = await file.stat()
+    return { stats, bytes: await file.readFile() }
+  } finally {
+    await file.close()
+  }
+}
+
+async function refuseChanged(path: string, { size, mtimeMs }: Stats): Promise<void> {
+  const now = await stat(path)
+  if (now.size !== size || now.mtimeMs !== mtimeMs)
+    throw new RclaudeError('conflict', 'it changed while it was sent: send it again')
+}
+
+const mtimeOf = ({ mtimeMs }: Stats): number => Math.floor(mtimeMs)
+
+const factsOf = (stats: Stats) => ({
+  mode: (stats.mode & 0o777).toString(8).padStart(4, '0'),
+  mtimeMs: String(mtimeOf(stats)),
 })
 
 /** Another version of the file is another upload. */

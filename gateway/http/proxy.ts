@@ -13,10 +13,8 @@ import { requestOver } from '../../tunnel/http.ts'
 import type { Principal } from '../auth/tokens.ts'
 import { type Call, principalOf, taskOf } from './context.ts'
 import { gatherWrites } from './gather-writes.ts'
+import { receiveAnswer } from './receive-answer.ts'
 import { streamTo } from './stream-to.ts'
-
-/** Until the agent's answer begins. The answer itself may take as long as it likes. */
-const HEAD_TIMEOUT_MS = 60_000
 
 /** RFC 9110 7.6.1: these speak of one connection, not of the message. */
 export const HOP_BY_HOP = [
@@ -153,25 +151,3 @@ const trailersOf = (response: IncomingMessage): Array<[string, string]> =>
   Object.entries(response.trailers).flatMap(([name, value]) =>
     value === undefined || NOT_FROM_AGENT.has(name) ? [] : [[name, value] as [string, string]],
   )
-
-function receiveAnswer(upstream: ReturnType<typeof requestOver>): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      upstream.destroy()
-      reject(new RclaudeError('agent_timeout', `the agent did not answer within ${HEAD_TIMEOUT_MS / 1000} s`))
-    }, HEAD_TIMEOUT_MS)
-    upstream.once('response', (response) => {
-      clearTimeout(timer)
-      resolve(response)
-    })
-    upstream.once('upgrade', (_response, socket) => {
-      clearTimeout(timer)
-      socket.destroy()
-      reject(new RclaudeError('agent_failed', 'the agent answered an ordinary request with an upgrade'))
-    })
-    upstream.once('error', (cause) => {
-      clearTimeout(timer)
-      reject(new RclaudeError('agent_failed', `the connection to the agent broke: ${cause.message}`, { cause }))
-    })
-  })
-}

@@ -208,6 +208,18 @@ test('an upload in parts keeps conditions, and refuses ids and ranges that make 
   expect((await call('PUT', `f?upload=${ID}`, 'xxx', range)).status).toBe(400)
 })
 
+test('a whole upload is moved to its place and not copied, and who asks for it meanwhile hears of no half state', async () => {
+  expect((await part(0, '01234', 10)).status).toBe(202)
+  const { ino } = statSync(join(agent.workspace, '../uploads', ID))
+  const [last, received] = await Promise.all([part(5, '56789', 10), call('GET', `f?upload=${ID}`)])
+  // Whichever came first: it took its place with all its bytes, or the question ended it and it goes on from what is there.
+  const now = ((await received.json()) as { received: number }).received
+  if (last.status === 409) expect((await part(now, '0123456789'.slice(now), 10)).status).toBe(201)
+  else expect(last.status).toBe(201)
+  expect([readFileSync(at('f'), 'utf8'), statSync(at('f')).ino]).toEqual(['0123456789', ino])
+  expect(readdirSync(join(agent.workspace, '../uploads'))).toEqual([])
+})
+
 test('unfinished uploads have a bound', async () => {
   const begin = (i: number) =>
     call('PUT', `f?upload=${'a'.repeat(20)}${i}`, 'x', { 'content-range': 'bytes 0-0/2' }).then(({ status }) => status)

@@ -111,7 +111,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     heldUp: new Map(),
     reserve,
     dialLimit: new DialLimit(config.limits.dialsPerMinute),
-    previews: new Previews({ config, store, vault, gatewayUrl: () => state.url }),
+    previews: new Previews({ config, store, gatewayUrl: () => state.url }),
     portCount: new PortCount(config.limits.forwards),
     sessions: new AcceptedSessions({
       maxReplayBytes: config.limits.tunnelReplay,

@@ -16,6 +16,8 @@ export const ProcessId = id<'ProcessId'>('proc')
 export type ProcessId = z.infer<typeof ProcessId>
 export const ConnectionId = id<'ConnectionId'>('conn')
 export type ConnectionId = z.infer<typeof ConnectionId>
+export const PreviewId = id<'PreviewId'>('view')
+export type PreviewId = z.infer<typeof PreviewId>
 export const LaunchId = id<'LaunchId'>('launch')
 export type LaunchId = z.infer<typeof LaunchId>
 export const TokenId = id<'TokenId'>('token')
@@ -40,6 +42,7 @@ function randomPart(): string {
 export const newTaskId = (): TaskId => TaskId.parse(`task_${randomPart()}`)
 export const newProcessId = (): ProcessId => ProcessId.parse(`proc_${randomPart()}`)
 export const newConnectionId = (): ConnectionId => ConnectionId.parse(`conn_${randomPart()}`)
+export const newPreviewId = (): PreviewId => PreviewId.parse(`view_${randomPart()}`)
 export const newLaunchId = (): LaunchId => LaunchId.parse(`launch_${randomPart()}`)
 export const newTokenId = (): TokenId => TokenId.parse(`token_${randomPart()}`)
 export const newGatewayId = (): GatewayId => GatewayId.parse(`gw_${randomPart()}`)

@@ -23,6 +23,7 @@ export { type GatewayInfo, Me } from './routes/gateway.ts'
 export { Allowance, Allowances } from './routes/limits.ts'
 export { ModelProfile } from './routes/models.ts'
 export { MAX_PAGE } from './routes/page.ts'
+export { PreviewSession } from './routes/ports.ts'
 export { Artifact } from './routes/results.ts'
 export { Share, ShareAccess } from './routes/shares.ts'
 

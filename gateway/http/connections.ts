@@ -2,7 +2,7 @@
  * Open connections by token, so that revoking or outliving a token closes what it opened, and so does taking a task away
  * from whom it was shared with.
  */
-import type { TaskId, TokenId } from '../../protocol/ids.ts'
+import type { PreviewId, TaskId, TokenId } from '../../protocol/ids.ts'
 import type { Principal } from '../auth/tokens.ts'
 
 interface Closable {
@@ -14,6 +14,7 @@ interface Entry {
   connection: Closable
   user: string
   taskId: TaskId | undefined
+  previewId: PreviewId | undefined
   expiresAtMs: number | undefined
   /** Opened with the value that the token had before its newest one. */
   isOldValue: boolean
@@ -30,10 +31,10 @@ export class Connections {
     this.#timer = setInterval(() => this.#closeExpired(), EXPIRY_CHECK_MS).unref()
   }
 
-  /** @param taskId when it is about one task */
-  add(principal: Principal, connection: Closable, taskId?: TaskId): void {
+  /** @param taskId when it is about one task. @param previewId when it is of a browser in a preview */
+  add(principal: Principal, connection: Closable, taskId?: TaskId, previewId?: PreviewId): void {
     const { user, expiresAtMs, isOldValue } = principal
-    const entry = { connection, user, taskId, expiresAtMs, isOldValue }
+    const entry = { connection, user, taskId, previewId, expiresAtMs, isOldValue }
     const entries = this.#open.get(principal.tokenId) ?? new Set()
     entries.add(entry)
     this.#open.set(principal.tokenId, entries)
@@ -51,6 +52,11 @@ export class Connections {
   closeTask(taskId: TaskId, user: string): void {
     for (const entries of this.#open.values())
       for (const entry of entries) if (entry.taskId === taskId && entry.user === user) entry.connection.destroy()
+  }
+
+  closePreview(previewId: PreviewId): void {
+    for (const entries of this.#open.values())
+      for (const entry of entries) if (entry.previewId === previewId) entry.connection.destroy()
   }
 
   /** The token has a new value: what came with the one before may stay until then, what is older still goes. */

@@ -180,6 +180,21 @@ const STEPS: readonly string[] = [
   ALTER TABLE launches ADD COLUMN vouched_at TEXT;
   UPDATE launches SET vouched_at = created_at WHERE credential_hash IS NOT NULL;
   `,
+  // Browsers that were let in to previews.
+  `
+  CREATE TABLE previews (
+    id TEXT PRIMARY KEY,
+    secret_hash TEXT NOT NULL UNIQUE,               -- of the cookie
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    port INTEGER NOT NULL,
+    user TEXT NOT NULL,
+    token_hash TEXT NOT NULL,                       -- of the value that the token had
+    address TEXT NOT NULL,
+    entered_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX previews_of_task ON previews (task_id);
+  `,
 ]
 
 export const SCHEMA_VERSION = STEPS.length

@@ -9,6 +9,7 @@ import { endedTables } from './ended.ts'
 import { launchTables } from './launches.ts'
 import { type MigrateOptions, migrate } from './migrations.ts'
 import { modelTables } from './models.ts'
+import { previewTables } from './previews.ts'
 import { shareTables } from './shares.ts'
 import type { Store } from './store.ts'
 import { type OnUnreadable, taskTables } from './tasks.ts'
@@ -33,6 +34,7 @@ export function openStore(file: string, onUnreadable: OnUnreadable = () => {}, m
     ...guarded(accessTables(database)),
     ...guarded(modelTables(database)),
     ...guarded(shareTables(database)),
+    ...guarded(previewTables(database)),
     ...guarded(metaTable(database)),
     close: () => database.close(),
   }

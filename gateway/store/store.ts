@@ -3,10 +3,10 @@
  * that cannot be interleaved is what compare-and-set and "publish only after commit" stand on.
  */
 import type { AgentEvent, EventBody, TaskEvent } from '../../protocol/event.ts'
-import type { GatewayId, LaunchId, TaskId, TokenId } from '../../protocol/ids.ts'
+import type { GatewayId, LaunchId, PreviewId, TaskId, TokenId } from '../../protocol/ids.ts'
 import type { TokenLimits } from '../../protocol/limits.ts'
 import type { ModelSettings } from '../../protocol/model.ts'
-import type { AuditRow, Share, ShareAccess, Token } from '../../protocol/routes.ts'
+import type { AuditRow, PreviewSession, Share, ShareAccess, Token } from '../../protocol/routes.ts'
 import type {
   AgentName,
   Placement,
@@ -157,6 +157,13 @@ export interface Tombstone extends Pruned {
   owner: string
 }
 
+/** A browser that was let in, and by which value of a token. */
+export interface StoredPreview extends PreviewSession {
+  secretHash: string
+  taskId: TaskId
+  tokenHash: string
+}
+
 export interface Store {
   readonly gatewayId: GatewayId
 
@@ -236,6 +243,12 @@ export interface Store {
   getShare(taskId: TaskId, user: string): ShareAccess | undefined
   putShare(taskId: TaskId, share: Share): void
   dropShare(taskId: TaskId, user: string): void
+
+  /** Those whose time is over go. */
+  insertPreview(preview: StoredPreview): void
+  findPreview(secretHash: string): StoredPreview | undefined
+  listPreviews(taskId: TaskId): StoredPreview[]
+  deletePreview(id: PreviewId): void
 
   insertToken(token: StoredToken): void
   /** By its value, or by the one before it, whether that is still taken or not. */

@@ -1,5 +1,6 @@
 /** Ports of a running task: a connection to one, a listener on one, and a page of the browser for one (previews). */
 import { z } from 'zod'
+import { PreviewId } from '../ids.ts'
 import { PortNumber } from '../port.ts'
 import { defineForward, defineRoute } from '../route.ts'
 
@@ -8,6 +9,19 @@ const PreviewPath = z
   .string()
   .max(2_000)
   .regex(/^\/(?![/\\])[\x21-\x7e]*$/, 'expected a path such as /admin?tab=1')
+
+/** A browser that was let in to a preview. */
+export const PreviewSession = z.object({
+  id: PreviewId,
+  port: PortNumber,
+  /** Whose token asked for the link. */
+  user: z.string(),
+  /** Of the browser, when it was let in. */
+  address: z.string(),
+  enteredAt: z.iso.datetime(),
+  expiresAt: z.iso.datetime(),
+})
+export type PreviewSession = z.infer<typeof PreviewSession>
 
 export const portRoutes = {
   listPorts: defineForward({
@@ -68,5 +82,25 @@ export const portRoutes = {
       ticketExpiresAt: z.iso.datetime(),
       sessionExpiresAt: z.iso.datetime(),
     }),
+  }),
+  listPreviews: defineRoute({
+    name: 'listPreviews',
+    method: 'GET',
+    path: '/v1/tasks/:taskId/previews',
+    access: 'member',
+    scope: 'access',
+    summary: 'The browsers that were let in to previews of the task, and still are.',
+    response: z.object({ previews: z.array(PreviewSession) }),
+  }),
+  endPreviews: defineRoute({
+    name: 'endPreviews',
+    method: 'DELETE',
+    path: '/v1/tasks/:taskId/previews',
+    access: 'member',
+    scope: 'access',
+    audit: 'preview.end',
+    summary: 'End previews at once: one, those of a port with its unused links, or without a query all of the task.',
+    query: z.object({ id: PreviewId.optional(), port: PortNumber.optional() }),
+    response: z.object({ ended: z.array(PreviewSession) }),
   }),
 } as const

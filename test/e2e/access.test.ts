@@ -89,6 +89,8 @@ const samples: Record<RouteName, Sample> = {
   listenPort: { protocol: LISTEN_PROTOCOL, params: { port: '0' }, allowed: 101 },
   takeUpConnection: { protocol: PORT_PROTOCOL, params: { connectionId: 'conn_222222222222' }, allowed: 410 },
   openPreview: { ...json({}), allowed: 200 },
+  listPreviews: { allowed: 200 },
+  endPreviews: { allowed: 200 },
   getFile: { rest: 'hello.txt', allowed: 200 },
   putFile: { rest: 'new.txt', body: 'new', allowed: 200 },
   changeFile: { rest: 'made', ...json({ op: 'mkdir', parents: true }), allowed: 204 },

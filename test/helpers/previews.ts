@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { expect, onTestFinished } from 'vitest'
 import { WebSocketServer } from 'ws'
 import { routes } from '../../protocol/routes.ts'
+import { textOf } from './forwarding.ts'
 import type { World } from './world.ts'
 
 export interface Answer {
@@ -45,10 +46,11 @@ export function visit(world: World, url: string, { method = 'GET', headers = {},
         method,
         headers: { host, ...headers },
       },
-      async (response) => {
-        let text = ''
-        for await (const chunk of response.setEncoding('utf8')) text += chunk
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text })
+      (response) => {
+        textOf(response).then(
+          (text) => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }),
+          reject,
+        )
       },
     )
     outgoing.once('error', reject)

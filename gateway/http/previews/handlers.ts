@@ -1,9 +1,11 @@
-/** Asking for a preview, over the API. */
+/** Asking for a preview, and who is in one, over the API. */
 import { RclaudeError } from '../../../protocol/errors.ts'
 import { PortNumber } from '../../../protocol/port.ts'
+import type { PreviewSession } from '../../../protocol/routes.ts'
+import type { StoredPreview } from '../../store/store.ts'
 import { type Handlers, principalOf, taskOf } from '../context.ts'
 
-export const previewHandlers: Pick<Handlers, 'openPreview'> = {
+export const previewHandlers: Pick<Handlers, 'openPreview' | 'listPreviews' | 'endPreviews'> = {
   openPreview: (call) => {
     const { c, deps, body } = call
     const task = taskOf(call)
@@ -25,4 +27,20 @@ export const previewHandlers: Pick<Handlers, 'openPreview'> = {
       { 'cache-control': 'no-store' },
     )
   },
+  listPreviews: (call) => call.c.json({ previews: call.deps.previews.list(taskOf(call).id).map(told) }),
+  endPreviews(call) {
+    const { c, deps, query } = call
+    const ended = deps.previews.end(taskOf(call).id, query)
+    for (const { id } of ended) deps.connections.closePreview(id)
+    return c.json({ ended: ended.map(told) })
+  },
 }
+
+const told = ({ id, port, user, address, enteredAt, expiresAt }: StoredPreview): PreviewSession => ({
+  id,
+  port,
+  user,
+  address,
+  enteredAt,
+  expiresAt,
+})

@@ -32,7 +32,7 @@ export async function servePreview(
     checkCaller(request)
     admitted = deps.previews.admit(place, request)
     deps.portCount.enter(admitted.task.id, response)
-    deps.connections.add(admitted.principal, response, admitted.task.id)
+    deps.connections.add(admitted.principal, response, admitted.task.id, admitted.previewId)
     await pass(deps, place, admitted, request, response)
   } catch (caught) {
     const error = toRclaudeError(caught, deps.log, requestId, request)
@@ -64,7 +64,7 @@ function enter(
   if (request.method !== 'GET' || /prefetch|preview/i.test(String(request.headers['sec-purpose'] ?? '')))
     throw new RclaudeError('invalid', 'a link that lets in is opened, not looked at before') // and keeps its ticket
   const secret = new URL(request.url ?? '', 'http://preview').searchParams.get('ticket') ?? ''
-  const { principal, task, cookie, path } = previews.enter(place, secret)
+  const { principal, task, cookie, path } = previews.enter(place, secret, addressOf(request))
   store.insertAudit({
     at: new Date().toISOString(),
     user: principal.user,

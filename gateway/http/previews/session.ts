@@ -1,13 +1,9 @@
 /**
- * What a browser that was let in holds: a cookie that says for which preview, by which token and until when, under a MAC.
- * The gateway keeps nothing, so a restart lets nobody out; every request looks the token up anew, so a revoked one does.
+ * What a browser that was let in holds: a cookie with a secret, whose hash is in the store beside what it is good for. So
+ * a restart lets nobody out, and who is in can be told and ended; the token is looked up anew at every request.
  */
-import { timingSafeEqual } from 'node:crypto'
-import { z } from 'zod'
-import { TaskId, TokenId } from '../../../protocol/ids.ts'
-import { PortNumber } from '../../../protocol/port.ts'
-import type { Vault } from '../../auth/vault.ts'
-import type { Store } from '../../store/store.ts'
+import { hashSecret } from '../../auth/tokens.ts'
+import type { Store, StoredPreview } from '../../store/store.ts'
 import type { PreviewPlace } from './hosts.ts'
 
 const NAME = 'rclaude-preview'
@@ -17,56 +13,21 @@ const NAME = 'rclaude-preview'
  */
 const nameOf = (isSecure: boolean): string => (isSecure ? `__Host-${NAME}` : NAME)
 
-const Session = z.object({
-  taskId: TaskId,
-  port: PortNumber,
-  tokenId: TokenId,
-  /** Tells the token's value, which may be rotated, without being its hash. */
-  value: z.string(),
-  expiresAtMs: z.number(),
-})
-type Session = z.infer<typeof Session>
-
-export interface SessionToken {
-  tokenId: TokenId
-  tokenHash: string
-}
-
-export function makeSession(
-  vault: Vault,
-  { taskId, port }: PreviewPlace,
-  { tokenId, tokenHash }: SessionToken,
-  expiresAtMs: number,
-): string {
-  const session: Session = { taskId, port, tokenId, value: printOf(vault, tokenHash), expiresAtMs }
-  const text = Buffer.from(JSON.stringify(session)).toString('base64url')
-  return `${text}.${macOf(vault, text)}`
-}
-
-export function sessionCookie(value: string, maxAgeSeconds: number, isSecure: boolean): string {
+export function sessionCookie(secret: string, maxAgeSeconds: number, isSecure: boolean): string {
   const secure = isSecure ? 'Secure; ' : ''
-  return `${nameOf(isSecure)}=${value}; Path=/; ${secure}HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeSeconds)}`
+  return `${nameOf(isSecure)}=${secret}; Path=/; ${secure}HttpOnly; SameSite=Lax; Max-Age=${Math.floor(maxAgeSeconds)}`
 }
 
-/** @returns the hash of the token that it stands for; undefined when it is none, for another preview, or over */
+/** @returns undefined when none of the cookies is one, for this preview and now */
 export function openSession(
-  vault: Vault,
-  store: Pick<Store, 'getToken'>,
+  store: Pick<Store, 'findPreview'>,
   cookies: string | undefined,
-  place: PreviewPlace,
+  { taskId, port }: PreviewPlace,
   isSecure: boolean,
-): { tokenHash: string; expiresAtMs: number } | undefined {
-  for (const value of valuesOf(cookies, nameOf(isSecure))) {
-    const session = readSession(vault, value)
-    if (session === undefined || session.taskId !== place.taskId || session.port !== place.port) continue
-    if (session.expiresAtMs <= Date.now()) continue
-    const token = store.getToken(session.tokenId)
-    const tokenHash = [token?.hash, token?.previousHash].find(
-      (hash) => hash !== undefined && printOf(vault, hash) === session.value,
-    )
-    if (tokenHash !== undefined) return { tokenHash, expiresAtMs: session.expiresAtMs }
-  }
-  return undefined
+): StoredPreview | undefined {
+  return valuesOf(cookies, nameOf(isSecure))
+    .map((secret) => store.findPreview(hashSecret(secret)))
+    .find((found) => found?.taskId === taskId && found.port === port && Date.parse(found.expiresAt) > Date.now())
 }
 
 /** Of the Cookie header: what the dev server may see of it. */
@@ -86,16 +47,3 @@ const partsOf = (cookies: string | undefined): string[] =>
 
 const valuesOf = (cookies: string | undefined, name: string): string[] =>
   partsOf(cookies).flatMap((part) => (part.startsWith(`${name}=`) ? [part.slice(name.length + 1)] : []))
-
-function readSession(vault: Vault, value: string): Session | undefined {
-  const [text = '', mac = ''] = value.split('.', 2)
-  const expected = Buffer.from(macOf(vault, text))
-  const given = Buffer.from(mac)
-  if (given.length !== expected.length || !timingSafeEqual(given, expected)) return undefined
-  const session = Session.safeParse(JSON.parse(Buffer.from(text, 'base64url').toString('utf8')))
-  return session.success ? session.data : undefined // another release may have said more, or less
-}
-
-const macOf = (vault: Vault, text: string): string => vault.fingerprint(`preview session\n${text}`)
-const printOf = (vault: Vault, tokenHash: string): string =>
-  vault.fingerprint(`preview token\n${tokenHash}`).slice(0, 32)

@@ -1,4 +1,5 @@
 /** Tickets: each lets one browser in to one preview, once and soon. */
+import type { TaskId } from '../../../protocol/ids.ts'
 import { hashSecret, newSecret } from '../../auth/tokens.ts'
 import type { PreviewPlace } from './hosts.ts'
 
@@ -24,6 +25,12 @@ export class Tickets {
     const secret = newSecret()
     this.#waiting.set(hashSecret(secret), ticket)
     return secret
+  }
+
+  /** Those of a task, or of one of its ports. */
+  drop(taskId: TaskId, port?: number): void {
+    for (const [key, ticket] of this.#waiting)
+      if (ticket.taskId === taskId && (port ?? ticket.port) === ticket.port) this.#waiting.delete(key)
   }
 
   /** Takes it: a second time there is none. One for another preview is as good as none. */

@@ -1,15 +1,13 @@
 /** Names of previews, and the headers between browser and dev server. */
-import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { openVault } from '../../../gateway/auth/vault.ts'
+import { hashSecret } from '../../../gateway/auth/tokens.ts'
 import { fromServer } from '../../../gateway/http/previews/headers.ts'
 import { originOf, placeOf, previewDomain } from '../../../gateway/http/previews/hosts.ts'
-import { makeSession, openSession, sessionCookie } from '../../../gateway/http/previews/session.ts'
+import { openSession, sessionCookie } from '../../../gateway/http/previews/session.ts'
 import { Tickets } from '../../../gateway/http/previews/tickets.ts'
-import type { StoredToken } from '../../../gateway/store/store.ts'
+import type { StoredPreview } from '../../../gateway/store/store.ts'
 import { GatewayConfig, type GatewayConfigInput } from '../../../protocol/config.ts'
-import { TaskId, TokenId } from '../../../protocol/ids.ts'
-import { temporaryDirectory } from '../../helpers/temporary.ts'
+import { TaskId } from '../../../protocol/ids.ts'
 
 const taskId = TaskId.parse('task_k3m9x2p7q4rt')
 const domainOf = (config: GatewayConfigInput) => previewDomain(GatewayConfig.parse(config))
@@ -86,36 +84,28 @@ test('cookies of the server are of this host alone, and never look like ours', (
     expect(set(cookie)).toBeUndefined()
 })
 
-test('a session is for its place, its token and its scheme, and nobody can make one', () => {
-  const vault = openVault(join(temporaryDirectory(), 'key'))
-  const other = openVault(join(temporaryDirectory(), 'key'))
+test('a session is for its place, its time and its scheme, whoever else knows a secret', () => {
   const place = { taskId, port: 3000 }
-  const tokenId = TokenId.parse('token_222222222222')
-  const token = { hash: 'now', previousHash: 'before' } as StoredToken
-  const store = { getToken: (id: string) => (id === tokenId ? token : undefined) }
-  const make = (tokenHash = 'now', ms = 60_000, key = vault) =>
-    makeSession(key, place, { tokenId, tokenHash }, Date.now() + ms)
-  const open = (cookies: string, at = place, isSecure = true) =>
-    openSession(vault, store, cookies, at, isSecure)?.tokenHash
-  const name = '__Host-rclaude-preview'
-  expect(open(`a=1; ${name}=${make()}; b=2`)).toBe('now')
-  expect(open(`${name}=x; ${name}=${make('before')}`)).toBe('before')
-  expect(open(`rclaude-preview=${make()}`, place, false)).toBe('now')
-  expect(sessionCookie('v', 60.5, true)).toBe(`${name}=v; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=60`)
-  for (const cookies of [
-    '',
-    name,
-    `${name}=`,
-    `rclaude-preview=${make()}`,
-    `x${name}=${make()}`,
-    `${name}=${make().replace('.', 'x.')}`,
-    `${name}=${make().slice(0, -1)}`,
-    `${name}=${make('older')}`,
-    `${name}=${make('now', -1)}`,
-    `${name}=${make('now', 60_000, other)}`,
+  const session = { ...place, expiresAt: new Date(Date.now() + 60_000).toISOString() } as StoredPreview
+  const over = { ...session, expiresAt: new Date(Date.now() - 1).toISOString() }
+  const stored = new Map([
+    [hashSecret('mine'), session],
+    [hashSecret('over'), over],
   ])
+  const store = { findPreview: (hash: string) => stored.get(hash) }
+  const name = '__Host-rclaude-preview'
+  const open = (cookies: string, at = place, isSecure = true) => openSession(store, cookies, at, isSecure)
+  expect(open(`a=1; ${name}=mine; b=2`)).toBe(session)
+  expect(open(`${name}=x; ${name}=mine`)).toBe(session)
+  expect(open('rclaude-preview=mine', place, false)).toBe(session)
+  expect(sessionCookie('v', 60.5, true)).toBe(`${name}=v; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=60`)
+  for (const cookies of ['', name, `${name}=`, 'rclaude-preview=mine', `x${name}=mine`, `${name}=min`, `${name}=over`])
     expect([cookies, open(cookies)]).toEqual([cookies, undefined])
-  expect(open(`${name}=${make()}`, { taskId, port: 3001 })).toBeUndefined()
+  for (const at of [
+    { taskId, port: 3001 },
+    { taskId: TaskId.parse('task_222222222222'), port: 3000 },
+  ])
+    expect(open(`${name}=mine`, at)).toBeUndefined()
 })
 
 test('a ticket works once, for its own place, and not for ever', () => {

@@ -1,23 +1,12 @@
 /** Previews in a real Chromium: hot reload, and what a hostile page can reach of others. */
-import { existsSync } from 'node:fs'
-import { type BrowserContext, chromium } from 'playwright-core'
-import { expect, onTestFinished, test } from 'vitest'
+import type { BrowserContext } from 'playwright-core'
+import { expect, test } from 'vitest'
+import { CHROMIUM, openBrowser } from '../helpers/chromium.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { startForwardingWorld } from '../helpers/forwarding.ts'
 import { startDevServer, ticketFor } from '../helpers/previews.ts'
 import { startVite } from '../helpers/vite.ts'
 import type { World } from '../helpers/world.ts'
-
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
-if (CHROMIUM === undefined)
-  console.warn('previews in a browser: not tried, there is no Chromium (apt install chromium)')
-
-async function openBrowser(): Promise<BrowserContext> {
-  // The sandbox needs a user other than root, and name spaces that containers seldom have.
-  const browser = await chromium.launch({ executablePath: CHROMIUM ?? '', args: ['--no-sandbox'] })
-  onTestFinished(() => browser.close())
-  return browser.newContext()
-}
 
 const PAGE = '<title>mine</title><p id="text">nothing yet</p><script type="module" src="/main.js"></script>'
 const main = (text: string) =>

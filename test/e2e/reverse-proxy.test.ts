@@ -1,18 +1,17 @@
 /** The snippets of docs/network.md as they stand there, with names, ports and paths replaced, in the real programs. */
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
-import { connect } from 'node:net'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { routes } from '../../protocol/routes.ts'
 import { startConnectProxy } from '../helpers/connect-proxy.ts'
-import { eventually } from '../helpers/eventually.ts'
 import { freePort } from '../helpers/free-port.ts'
 import { printed } from '../helpers/printed.ts'
 import { hasOpenssl, makePrivateCa, type PrivateCa } from '../helpers/private-ca.ts'
 import { makeRepository } from '../helpers/repository.ts'
+import { startWebServer } from '../helpers/web-server.ts'
 import { startWorld, World } from '../helpers/world.ts'
 
 /** More than nginx takes by default. */
@@ -85,7 +84,7 @@ for (const [name, argvOf] of Object.entries(PROGRAMS)) {
       await startWorld({ world })
       const directory = join(world.directory, name)
       mkdirSync(directory)
-      await start(name, argvOf({ directory, port, ca, upstream: new URL(world.url).host }), directory, port)
+      await startWebServer(name, argvOf({ directory, port, ca, upstream: new URL(world.url).host }), directory, port)
       const env = { RCLAUDE_GATEWAY: url, RCLAUDE_TOKEN: world.adminToken, ...network }
       const cwd = await makeRepository(world)
       writeFileSync(join(cwd, 'big.bin'), randomBytes(BIG_BYTES))
@@ -112,28 +111,6 @@ for (const [name, argvOf] of Object.entries(PROGRAMS)) {
     },
     60_000,
   )
-}
-
-/** Until it takes connections. It is stopped, and gone, when the test has finished. */
-async function start(name: string, argv: string[], home: string, port: number): Promise<void> {
-  const child = spawn(name, argv, {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: { PATH: process.env.PATH, HOME: home, XDG_DATA_HOME: home, XDG_CONFIG_HOME: home },
-  })
-  let said = ''
-  child.stderr.on('data', (chunk: Buffer) => (said += chunk))
-  const gone = new Promise((resolve) => child.once('exit', resolve))
-  onTestFinished(async () => {
-    child.kill('SIGTERM')
-    await gone
-  })
-  const answers = () =>
-    new Promise<boolean>((resolve) => {
-      if (child.exitCode !== null) throw new Error(`${name} ended: ${said}`)
-      const socket = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false))
-      socket.on('connect', () => socket.destroy())
-    })
-  await eventually(`${name} listens`, answers)
 }
 
 /** A client at another address of this machine, who claims a third one. */

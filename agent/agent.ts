@@ -99,7 +99,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     terminal: () =>
       terminals === undefined
         ? TERMINAL_LIMITS
-        : { idleMs: terminals.idleSeconds * 1_000, scrollback: terminals.scrollback },
+        : {
+            idleMs: terminals.idleSeconds * 1_000,
+            scrollback: terminals.scrollback,
+            recordingBytes: terminals.recordingBytes ?? TERMINAL_LIMITS.recordingBytes,
+          },
   })
   const health = new HealthMonitor({
     workspace: directories.work,

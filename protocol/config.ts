@@ -140,6 +140,8 @@ export const GatewayConfig = z.strictObject({
     terminalIdle: Duration.default(3_600),
     /** Lines above a terminal's screen that whoever attaches is sent. */
     terminalScrollback: z.number().int().nonnegative().max(10_000).default(1_000),
+    /** What is recorded of one terminal, where that is asked for. */
+    terminalRecording: Size.default(64 * 1024 ** 2),
     headersBytes: Size.default(16 * 1024),
     /** Connections whose request is not authenticated yet. */
     handshakes: z.number().int().positive().default(512),

@@ -39,6 +39,8 @@ export const TerminalSpec = TerminalSize.extend({
   colorTerm: z.string().max(100).optional(),
   /** Used where the task's environment has none. */
   lang: z.string().max(100).optional(),
+  /** Keep an asciicast of it in the task, whoever looks: GET /processes/P/recording. */
+  record: z.boolean().optional(),
 })
 
 /** Who writes has a say in the terminal's size: it is as large as the smallest of theirs. */
@@ -100,6 +102,8 @@ export const ProcessInfo = z.object({
     viewers: z.number().int().nonnegative(),
     title: z.string(),
     idleSeconds: z.number().optional(),
+    /** Of its recording, when it has one. */
+    recordedBytes: z.number().int().nonnegative().optional(),
   }).optional(),
 })
 export type ProcessInfo = z.infer<typeof ProcessInfo>

@@ -126,6 +126,7 @@ export const RunSpec = z.object({
     .object({
       idleSeconds: z.number().positive(),
       scrollback: z.number().int().nonnegative(),
+      recordingBytes: z.number().int().positive().optional(),
       /** At once */
       open: z.number().int().positive().optional(),
     })

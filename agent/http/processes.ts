@@ -1,4 +1,5 @@
 /** `/processes`: list, start, look at, signal, stop, read output from an offset, write input at an offset. */
+import { createReadStream } from 'node:fs'
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { RclaudeError } from '../../protocol/errors.ts'
@@ -54,6 +55,18 @@ export function processRoutes(service: ProcessService): Hono<AgentEnv> {
     return stream(c, headers, async ({ signal, write }) => {
       for await (const piece of found.journal[query.channel].read(since, { follow: query.follow, signal }))
         await write(bytesOf(piece))
+      return undefined
+    })
+  })
+
+  app.get('/:id/recording', (c) => {
+    const { id, terminal } = service.get(c.req.param('id'))
+    const recording = terminal?.recording
+    if (recording === undefined)
+      throw new RclaudeError('not_found', `process ${id} is not recorded: start it with rclaude shell --recorded`)
+    const headers = { 'content-type': 'application/x-asciicast', [PROCESS_HEADER]: id }
+    return stream(c, headers, async ({ write }) => {
+      for await (const piece of createReadStream(recording.file)) await write(piece as Buffer)
       return undefined
     })
   })

@@ -6,11 +6,13 @@
  * in the journal, which for a process held back for a slow client can be much later.
  */
 import { constants } from 'node:os'
+import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { ProcessId } from '../../protocol/ids.ts'
 import type { ProcessExit, ProcessInfo, ProcessSpec } from '../../protocol/process.ts'
 import type { PtyChild } from '../terminals/pty.ts'
+import { Recording } from '../terminals/recording.ts'
 import { Terminal, type TerminalLimits } from '../terminals/terminal.ts'
 import type { Child } from './child.ts'
 import type { Journal } from './journal.ts'
@@ -39,7 +41,7 @@ export interface ManagedProcessOptions {
   cwd: string
   child: Child
   /** The child again, when it is on a terminal. */
-  pty?: { child: PtyChild; limits: TerminalLimits } | undefined
+  pty?: { child: PtyChild; directory: string; limits: TerminalLimits } | undefined
   journal: Journal
   stopGraceMs: number
   now: () => Date
@@ -77,6 +79,7 @@ export class ManagedProcess {
         child: options.pty.child,
         journal: journal.stdout,
         size: options.spec.tty,
+        recording: recordingOf(options.spec.tty, options.pty),
         onIdle: () => void this.stop(),
       })
     const gone = new AbortController()
@@ -186,6 +189,19 @@ export class ManagedProcess {
     const exit = { code, signal, ...(reason && { reason }) }
     this.#ended = { at: now(), exit }
     return exit
+  }
+}
+
+type Tty = NonNullable<ProcessSpec['tty']>
+
+/** Undefined as well when it cannot be written: the program runs already. */
+function recordingOf({ record, term, ...size }: Tty, pty: NonNullable<ManagedProcessOptions['pty']>) {
+  if (record !== true) return undefined
+  const file = join(pty.directory, 'recording.cast')
+  try {
+    return new Recording({ file, size, term, maxBytes: pty.limits.recordingBytes })
+  } catch {
+    return undefined
   }
 }
 

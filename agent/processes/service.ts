@@ -26,7 +26,7 @@ export interface ProcessLimits {
 export const PROCESS_LIMITS: ProcessLimits = { running: 1_000, ended: 200, terminals: 100 }
 
 /** Before a run says otherwise. */
-export const TERMINAL_LIMITS: TerminalLimits = { idleMs: 3_600_000, scrollback: 1_000 }
+export const TERMINAL_LIMITS: TerminalLimits = { idleMs: 3_600_000, scrollback: 1_000, recordingBytes: 64 * 1024 ** 2 }
 
 /** What the gateway's configuration says about them; undefined leaves it as it is. */
 export interface ProcessRules {
@@ -139,8 +139,9 @@ export class ProcessService {
     const cwd = await this.#directoryOf(spec)
     const child = await this.#spawn(spec, cwd)
     const limits = this.#options.terminal?.() ?? TERMINAL_LIMITS
+    const directory = join(this.#options.directory, id)
     const journal = new Journal({
-      directory: join(this.#options.directory, id),
+      directory,
       limits: { ...JOURNAL_LIMITS, ...this.#options.journal },
       detached: spec.detached || spec.tty !== undefined, // a terminal's viewers hold it back, not its journal
       attached,
@@ -151,7 +152,9 @@ export class ProcessService {
       cwd,
       child,
       pty:
-        'resize' in child ? { child, limits: { ...limits, ...(spec.detached && { idleMs: undefined }) } } : undefined,
+        'resize' in child
+          ? { child, directory, limits: { ...limits, ...(spec.detached && { idleMs: undefined }) } }
+          : undefined,
       journal,
       stopGraceMs: this.#options.stopGraceMs ?? STOP_GRACE_MS,
       now: this.#options.now ?? (() => new Date()),

@@ -13,6 +13,7 @@ import type { ChannelJournal } from '../processes/journal.ts'
 import type { PumpTarget } from '../processes/pump.ts'
 import { ProcessStdin } from '../processes/stdin.ts'
 import type { PtyChild } from './pty.ts'
+import type { Recording } from './recording.ts'
 import { Screen, type Snapshot } from './screen.ts'
 
 /** Viewers whose input is still known when they come back. */
@@ -23,6 +24,8 @@ export interface TerminalLimits {
   idleMs: number | undefined
   /** Lines above the screen that a new viewer is sent. */
   scrollback: number
+  /** Most that is recorded. */
+  recordingBytes: number
 }
 
 export interface TerminalOptions extends TerminalLimits {
@@ -30,6 +33,7 @@ export interface TerminalOptions extends TerminalLimits {
   child: PtyChild
   journal: ChannelJournal
   size: TerminalSize
+  recording: Recording | undefined
   onIdle(): void
 }
 
@@ -72,17 +76,23 @@ export class Terminal implements PumpTarget {
   }
 
   get info() {
-    const { idleMs } = this.#options
+    const { idleMs, recording } = this.#options
     return {
       ...this.#screen.size,
       viewers: this.#members.size,
       title: this.#screen.title,
       ...(idleMs !== undefined && { idleSeconds: idleMs / 1_000 }),
+      ...(recording && { recordedBytes: recording.bytes }),
     }
+  }
+
+  get recording(): Recording | undefined {
+    return this.#options.recording
   }
 
   append(chunk: Buffer): void {
     this.#screen.write(chunk)
+    this.recording?.output(chunk)
     this.#options.journal.append(chunk)
   }
 
@@ -90,6 +100,7 @@ export class Terminal implements PumpTarget {
     clearTimeout(this.#idle)
     this.#options.journal.close()
     this.#screen.close()
+    this.recording?.close()
   }
 
   get hasRoom(): boolean {
@@ -166,6 +177,7 @@ export class Terminal implements PumpTarget {
     if (columns === size.columns && rows === size.rows) return
     this.#screen.resize({ columns, rows })
     this.#options.child.resize({ columns, rows })
+    this.recording?.resize({ columns, rows })
     for (const member of this.#members) member.onSize({ columns, rows })
   }
 

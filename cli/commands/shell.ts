@@ -14,6 +14,7 @@ import type { World } from '../world.ts'
 
 interface ShellOptions {
   record?: string
+  recorded?: true
   workdir?: string
   escapeChar?: string
 }
@@ -31,11 +32,13 @@ export function define(world: World): Command {
     'rclaude shell @last                    ~. at the beginning of a line leaves, ~? helps',
     'rclaude shell k3m -- vim notes.txt',
     'rclaude shell --record work.cast k3m   and rclaude replay work.cast',
+    'rclaude shell --recorded k3m           in the task, also after you have left; rclaude replay k3m/proc_...',
   ])
     .argument('<task>', 'id, beginning of an id, or @last')
     .argument('[command...]', 'instead of a login shell; after --')
     .usage('[options] <task> [-- command...]')
     .option('--record <file>', 'write what is shown to a file, as asciinema does')
+    .option('--recorded', 'have the task record it, also while nobody looks: rclaude replay TASK/PROCESS')
     .option('-w, --workdir <dir>', 'relative to the workspace')
     .addOption(TERMINAL_OPTIONS.escapeChar())
     .action(act(world, shell))
@@ -45,7 +48,7 @@ async function shell(invocation: Invocation, name: string, words: string[], opti
   const { world, out } = invocation
   needTerminal(world)
   const command = [...words, ...(world.afterDashes ?? [])]
-  const tty = terminalSpec(world)
+  const tty = { ...terminalSpec(world), ...(options.recorded && { record: true }) }
   const spec: ProcessSpecInput = {
     argv: command.length > 0 ? command : ['/bin/sh', '-c', LOGIN_SHELL],
     stdin: true,

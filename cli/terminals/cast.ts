@@ -1,7 +1,7 @@
-/** Recordings in asciinema's format: a header, then one line for each piece of output, input or new size, with its time. */
+/** Recordings in asciinema's format: written here as they are shown, and read. */
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { StringDecoder } from 'node:string_decoder'
 import { z } from 'zod'
+import { AsciicastWriter } from '../../host/asciicast.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { TerminalSize } from '../../protocol/process.ts'
 
@@ -13,45 +13,32 @@ const Header = z.looseObject({
 })
 const Entry = z.tuple([z.number().nonnegative(), z.string(), z.string()]).rest(z.unknown())
 
-/** Writes asciicast v2, each entry at once: what was shown is in the file however this program ends. */
+/** Writes each entry at once: what was shown is in the file however this program ends. */
 export class Recorder {
   readonly #file: number
-  readonly #now: () => number
-  readonly #start: number
-  readonly #decoder = new StringDecoder('utf8')
+  readonly #cast: AsciicastWriter
 
   /** @throws RclaudeError `conflict` for a file that is there */
-  constructor(path: string, size: TerminalSize, term: string, now: () => number = Date.now) {
-    this.#now = now
-    this.#start = now()
-    this.#file = create(path)
-    const timestamp = Math.floor(this.#start / 1_000)
-    this.#line({ version: 2, width: size.columns, height: size.rows, timestamp, env: { TERM: term } })
+  constructor(path: string, size: TerminalSize, term: string) {
+    this.#file = createRecording(path)
+    this.#cast = new AsciicastWriter({ size, term, write: (line) => void writeSync(this.#file, line) })
   }
 
   output(bytes: Buffer): void {
-    this.#add('o', this.#decoder.write(bytes))
+    this.#cast.output(bytes)
   }
 
-  resize({ columns, rows }: TerminalSize): void {
-    this.#add('r', `${columns}x${rows}`)
+  resize(size: TerminalSize): void {
+    this.#cast.resize(size)
   }
 
   close(): void {
     closeSync(this.#file)
   }
-
-  #add(kind: string, data: string): void {
-    if (data !== '') this.#line([Math.round(this.#now() - this.#start) / 1_000, kind, data])
-  }
-
-  #line(value: unknown): void {
-    writeSync(this.#file, `${JSON.stringify(value)}\n`)
-  }
 }
 
-/** For its owner alone: it holds whatever was on the screen. */
-function create(path: string): number {
+/** For its owner alone: it holds whatever was on the screen. @returns it, open. @throws RclaudeError `conflict` for a file that is there */
+export function createRecording(path: string): number {
   try {
     return openSync(path, 'wx', 0o600)
   } catch (error) {

@@ -127,6 +127,10 @@ export async function terminalSession(
     return leftWith
   } finally {
     giveBack()
+    if (started?.tty?.recordedBytes !== undefined)
+      out.note(`rclaude: the task has recorded it: rclaude replay ${options.taskId}/${started.id}`)
+    else if (options.spec?.tty?.record)
+      out.note('rclaude: the task has recorded nothing: its agent is older, or its disk full')
     world.stdout.off('resize', onResize)
     for (const name of ENDING) process.off(name, onSignal)
     if (typed !== undefined) world.stdin.unpipe(typed).pause()

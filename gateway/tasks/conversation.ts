@@ -82,6 +82,7 @@ async function runSpec(context: TaskContext, task: Task): Promise<RunSpec> {
     terminals: {
       idleSeconds: context.config.limits.terminalIdle,
       scrollback: context.config.limits.terminalScrollback,
+      recordingBytes: context.config.limits.terminalRecording,
       open: context.config.limits.terminals,
     },
   }

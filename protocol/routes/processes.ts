@@ -58,9 +58,10 @@ export const processRoutes = {
     method: 'GET',
     path: '/v1/tasks/:taskId/processes/*',
     access: 'member',
-    summary: 'One process, or its output: /processes/P, /processes/P/output?channel=stdout&since=0&follow=1.',
+    summary:
+      'One process, its output, or its recording: /processes/P, /processes/P/output?channel=stdout&since=0&follow=1, /processes/P/recording.',
     forward: '/processes/*',
-    rawResponse: ['application/json', 'application/octet-stream'],
+    rawResponse: ['application/json', 'application/octet-stream', 'application/x-asciicast'],
   }),
   changeProcess: defineForward({
     name: 'changeProcess',

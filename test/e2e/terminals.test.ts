@@ -134,6 +134,31 @@ test('what is recorded is played again', async () => {
   expect((await world.cli(['replay', cast])).stderr).toContain('line 2')
 })
 
+test('what the task recorded after the viewer had left is played, or kept, as long as the task runs', async () => {
+  const world = await startWorld()
+  const id = await idleTask(world)
+  const go = join(world.directory, 'go')
+  const script = `echo seen; until test -e ${go}; do sleep 0.1; done; echo unseen`
+  const shell = onTerminal(world, 'shell', '--recorded', id, '--', 'sh', '-c', script)
+  await shell.shows('seen')
+  shell.type('~.')
+  await shell.ends(129)
+  const [, name = ''] = /rclaude replay (\S+\/proc_[a-z0-9]{12})/.exec(shell.screen().replaceAll('\n', '')) ?? []
+  writeFileSync(go, '')
+  const replay = () => world.cli(['replay', '--speed', '100', name], { env: world.asAdmin })
+  await eventually('all of it is recorded', async () => (await replay()).stdout === 'seen\r\nunseen\r\n')
+  const keep = () => world.cli(['replay', name, '--output', 'kept.cast'], { env: world.asAdmin })
+  expect(await keep()).toMatchObject({ code: 0, stdout: '' })
+  const kept = join(world.directory, 'kept.cast')
+  expect(statSync(kept).mode & 0o777).toBe(0o600)
+  expect((await world.cli(['replay', '--speed', '100', 'kept.cast'])).stdout).toBe('seen\r\nunseen\r\n')
+  expect((await keep()).stderr).toContain('is there already')
+  expect((await world.cli(['replay', 'kept.cast', '--output', 'x'])).code).toBe(2)
+  const plain = await world.cli(['exec', '--detach', id, '--', 'true'], { env: world.asAdmin })
+  const none = await world.cli(['replay', `${id}/${plain.stdout.trim()}`], { env: world.asAdmin })
+  expect(none.stderr).toContain('is not recorded')
+}, 60_000)
+
 test('one terminal more than the gateway allows is refused by the name of the limit, and a closed one makes room', async () => {
   const world = await startWorld({ settings: { RCLAUDE_LIMITS__TERMINALS: '1' } })
   const id = await idleTask(world)

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
+import { TERMINAL_LIMITS } from '../../../agent/processes/service.ts'
 import { ptyBinding } from '../../../agent/terminals/native.ts'
 import { newProcessId } from '../../../protocol/ids.ts'
 import { ATTACH_PROTOCOL, CHANNEL, type ProcessSpecInput, ServerControl } from '../../../protocol/process.ts'
@@ -223,7 +224,7 @@ describe('several viewers', () => {
   })
 
   it('gone for longer than its time, the terminal is hung up', async () => {
-    open = await startLoopback({ terminal: () => ({ idleMs: 100, scrollback: 10 }) })
+    open = await startLoopback({ terminal: () => ({ ...TERMINAL_LIMITS, idleMs: 100 }) })
     const { id, client } = await start(sh('echo ready; exec sh -i'))
     await shown(client, 'ready')
     client.socket.terminate()

@@ -8,18 +8,10 @@ export const HEAD_TIMEOUT_MS = 60_000
 /** @throws RclaudeError `agent_timeout`, `agent_failed` */
 export function receiveAnswer(upstream: ClientRequest): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined
-    const startWaiting = () => {
-      timer = setTimeout(() => {
-        reject(new RclaudeError('agent_timeout', `the agent did not answer within ${HEAD_TIMEOUT_MS / 1000} s`))
-        upstream.destroy()
-      }, HEAD_TIMEOUT_MS)
-    }
-    const stopWaiting = () => {
-      upstream.off('finish', startWaiting)
-      clearTimeout(timer)
-    }
-    upstream.once('finish', startWaiting)
+    const stopWaiting = waitAfterRequest(upstream, HEAD_TIMEOUT_MS, () => {
+      reject(new RclaudeError('agent_timeout', `the agent did not answer within ${HEAD_TIMEOUT_MS / 1000} s`))
+      upstream.destroy()
+    })
     upstream.once('response', (response) => {
       stopWaiting()
       resolve(response)
@@ -33,6 +25,20 @@ export function receiveAnswer(upstream: ClientRequest): Promise<IncomingMessage>
       stopWaiting()
       reject(new RclaudeError('agent_failed', `the connection to the agent broke: ${cause.message}`, { cause }))
     })
-    upstream.once('close', stopWaiting)
   })
+}
+
+/** `onLate` is called so long after the request's last byte, unless it is stopped before. @returns to stop it */
+export function waitAfterRequest(upstream: ClientRequest, timeoutMs: number, onLate: () => void): () => void {
+  let timer: NodeJS.Timeout | undefined
+  const start = () => {
+    timer = setTimeout(onLate, timeoutMs)
+  }
+  const stop = () => {
+    upstream.off('finish', start)
+    clearTimeout(timer)
+  }
+  upstream.once('finish', start)
+  upstream.once('close', stop)
+  return stop
 }

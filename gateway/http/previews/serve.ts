@@ -9,13 +9,14 @@ import type { Deps } from '../context.ts'
 import { gatherWrites } from '../gather-writes.ts'
 import { toRclaudeError } from '../problem.ts'
 import { framing, hasBody } from '../proxy.ts'
+import { waitAfterRequest } from '../receive-answer.ts'
 import { checkCaller, fromServer, toServer } from './headers.ts'
 import type { PreviewPlace } from './hosts.ts'
 import { sendPage } from './page.ts'
 import { listPorts, openPort } from './port.ts'
 import { type Admitted, ENTER_PATH } from './previews.ts'
 
-/** Until the answer begins: the first page of a dev server is compiled meanwhile. */
+/** From the request's last byte until the answer begins: the first page of a dev server is compiled meanwhile. */
 const HEAD_TIMEOUT_MS = 300_000
 
 export async function servePreview(
@@ -118,15 +119,16 @@ const bodyMayCome = (request: IncomingMessage): boolean =>
 function answerOf(upstream: ReturnType<typeof requestOver>, port: number): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const fail = (message: string, cause?: Error) => {
-      clearTimeout(timer)
+      stopWaiting()
       upstream.destroy()
       reject(new RclaudeError('agent_failed', `the server on port ${port} ${message}`, { cause }))
     }
-    const timer = setTimeout(() => fail(`did not answer within ${HEAD_TIMEOUT_MS / 1000} s`), HEAD_TIMEOUT_MS)
+    const onLate = () => fail(`did not answer within ${HEAD_TIMEOUT_MS / 1000} s`)
+    const stopWaiting = waitAfterRequest(upstream, HEAD_TIMEOUT_MS, onLate)
     upstream.once('response', (response) => {
       const { statusCode = 0 } = response
       if (statusCode < 200) return fail(`answered with the status ${statusCode}`)
-      clearTimeout(timer)
+      stopWaiting()
       resolve(response)
     })
     upstream.once('upgrade', (_response, socket: Duplex) => {

@@ -7,7 +7,7 @@ import { z } from 'zod'
 
 /** Set by ECS in each container. */
 const METADATA_VARIABLE = 'ECS_CONTAINER_METADATA_URI_V4'
-/** The server may start later than the container; an agent whose server says nothing dials all the same. */
+/** The server may start later than the container. After that, and the try that is under way, the agent dials without. */
 const PATIENCE_MS = 5_000
 const ONE_TRY_MS = 2_000
 const PAUSE_MS = 100
@@ -27,7 +27,7 @@ export async function machineName(
   const deadline = Date.now() + patienceMs
   for (;;) {
     try {
-      return await ask(`${url}/task`, Math.min(ONE_TRY_MS, deadline - Date.now()))
+      return await ask(`${url}/task`)
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
       if (Date.now() + PAUSE_MS >= deadline) {
@@ -40,8 +40,8 @@ export async function machineName(
 }
 
 /** Straight, whatever proxies there are: the server is a neighbour. */
-async function ask(url: string, timeoutMs: number): Promise<string> {
-  const answer = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs) })
+async function ask(url: string): Promise<string> {
+  const answer = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(ONE_TRY_MS) })
   if (!answer.ok) throw new Error(`${url} answered ${answer.status}`)
   let text = ''
   for await (const chunk of answer.body?.pipeThrough(new TextDecoderStream()) ?? []) {

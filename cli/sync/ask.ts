@@ -14,6 +14,8 @@ import { refusalText } from '../refusal.ts'
 
 /** Without a byte of an answer that has begun, or of one that is awaited, the connection is dead. */
 const SILENCE_MS = 120_000
+/** What waits to be sent: enough for the gateway to be busy while we read the next files. */
+const QUEUED_BYTES = 1024 ** 2
 
 export type Body = { type: string; content: string | ((out: BlockWriter) => Promise<void>) }
 export type Ask = (route: AnyRoute, body: Body, signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>
@@ -65,7 +67,9 @@ export function asking({ client, taskId, agent, onExpiry, silenceMs = SILENCE_MS
 }
 
 async function feed(request: ClientRequest, content: (out: BlockWriter) => Promise<void>): Promise<void> {
-  const out = new BlockWriter((block) => (request.write(block) ? undefined : roomIn(request)))
+  const out = new BlockWriter((block) =>
+    request.write(block) || request.writableLength < QUEUED_BYTES ? undefined : roomIn(request),
+  )
   await content(out)
   await out.end()
   request.end()

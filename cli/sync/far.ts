@@ -1,5 +1,6 @@
 /** The far folder: what the task's agent is asked, and its answers, which are not to be trusted. */
 
+import type { z } from 'zod'
 import { type ContentId, isLinkId, targetOf } from '../../host/tree/content.ts'
 import { type BlockWriter, BrokenFrames, FrameReader } from '../../host/tree/frames.ts'
 import { isLeftOut, type Selection } from '../../host/tree/list.ts'
@@ -117,10 +118,12 @@ export async function applyFiles(far: FarFolder, fill: (out: BlockWriter) => Pro
   const body = { type: 'application/octet-stream', content }
   const lines = new FrameReader(await far.ask(routes.syncApply, body, far.signal))
   const results: SyncResult[] = []
+  let [value, result]: [unknown, z.infer<typeof SyncAnswer> | undefined] = [undefined, undefined]
   for (;;) {
-    const line = checked(SyncAnswer.safeParse(await lines.line()))
-    if ('end' in line) return results
-    results.push(line)
+    const line = await lines.line()
+    if (result === undefined || line !== value) [value, result] = [line, checked(SyncAnswer.safeParse(line))]
+    if ('end' in result) return results
+    results.push(result)
   }
 }
 

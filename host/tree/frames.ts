@@ -69,13 +69,20 @@ export class FrameReader {
   #owed = 0
 
   readonly #maxLineBytes: number
+  /** The line before: answers are mostly the same thousands of times. */
+  #text: string | undefined
+  #value: unknown
 
   constructor(source: AsyncIterable<Uint8Array>, maxLineBytes = MAX_LINE_BYTES) {
     this.#source = source[Symbol.asyncIterator]()
     this.#maxLineBytes = maxLineBytes
   }
 
-  /** The next line's value, after what is left of the file before; undefined at the end of the stream. @throws BrokenFrames */
+  /**
+   * The next line's value, after what is left of the file before; undefined at the end of the stream. Lines that are the same
+   * one after the other have the same value, so nobody may change it.
+   * @throws BrokenFrames
+   */
   async line(): Promise<unknown> {
     if (this.#owed > 0) for await (const _ of this.pieces(this.#owed));
     for (let searched = 0; ; ) {
@@ -85,7 +92,8 @@ export class FrameReader {
       if (end >= 0) {
         const text = this.#rest.toString('utf8', 0, end)
         this.#rest = this.#rest.subarray(end + 1)
-        return parse(text)
+        if (text !== this.#text) [this.#text, this.#value] = [text, parse(text)]
+        return this.#value
       }
       searched = this.#rest.length
       if (await this.#more()) continue

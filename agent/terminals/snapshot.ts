@@ -58,9 +58,14 @@ function tabStops(terminal: Terminal, { tabs }: InternalBuffer): string {
   return `${CSI}3g${set.join('')}`
 }
 
+/**
+ * What is drawn with counts: a cursor that was restored brings its set along, and what is in the slot then only comes back with the
+ * next shift, which is lost here.
+ */
 function charsets(terminal: Terminal): string {
-  const { _charsets, glevel } = internalsOf(terminal)._charsetService
-  const sets = CHARSET_SLOTS.map((slot, index) => `${ESC}${slot}${designator(_charsets[index])}`)
+  const { _charsets, glevel, charset } = internalsOf(terminal)._charsetService
+  const inSlot = (index: number) => (index === glevel ? charset : _charsets[index])
+  const sets = CHARSET_SLOTS.map((slot, index) => `${ESC}${slot}${designator(inSlot(index))}`)
   return sets.join('') + (SHIFTS[glevel] ?? '')
 }
 

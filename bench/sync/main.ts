@@ -34,9 +34,8 @@ const MEMORY = '/dev/shm'
 
 /**
  * Where the files lie: in memory, unless TMPDIR says elsewhere. There each round gives back what it took, so that none has to be
- * given memory that nobody has touched. On a disk nothing is deleted before the end: ext4 keeps inodes that were deleted within
- * the last minutes from being taken again, and looks through all of them for each new file. What a test before us deleted, or we did,
- * costs up to 20 times what is measured here.
+ * given memory that nobody has touched. On a disk nothing is deleted before the end: a new file on ext4 was seen
+ * to take 0.2 to 0.6 ms of the kernel's time after many had been deleted, whoever had deleted them, and 0.02 ms in memory.
  */
 function chooseFolder(): void {
   if (process.env.TMPDIR !== undefined || !existsSync(MEMORY)) return

@@ -73,7 +73,9 @@ async function stop({ out, connect }: Invocation, names: string[]): Promise<numb
   const { client } = await connect()
   const chosen = await Promise.all(names.map((name) => findPlacement(client, name)))
   const swept = await Promise.all(
-    chosen.map(({ launchId }) => client.call(routes.stopPlacement, { params: { launchId } })),
+    chosen.map(({ launchId }) =>
+      client.call(routes.stopPlacement, { params: { launchId }, query: { launcher: LAUNCHER } }),
+    ),
   )
   if (out.json) await out.data({ swept })
   else await printSwept(out, swept)

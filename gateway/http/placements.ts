@@ -13,7 +13,7 @@ export const placementHandlers: Pick<
       placements: await listPlacements(deps, query.launcher),
       foreign: query.foreign === undefined ? [] : await listForeign(deps, query.launcher),
     }),
-  stopPlacement: async ({ c, deps }) => {
+  stopPlacement: async ({ c, deps, query }) => {
     const text = c.req.param('launchId')
     const launchId = LaunchId.safeParse(text)
     if (!launchId.success)
@@ -21,7 +21,7 @@ export const placementHandlers: Pick<
         'invalid',
         `"${String(text).slice(0, 60)}" is no id of a launch; GET /v1/placements has them`,
       )
-    return c.json(await stopPlacement(deps, launchId.data))
+    return c.json(await stopPlacement(deps, launchId.data, query.launcher))
   },
   sweepPlacements: async ({ c, deps, body }) => c.json({ swept: await sweepPlacements(deps, body) }),
   diagnoseLauncher: async ({ c, deps }) => {

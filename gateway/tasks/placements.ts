@@ -103,9 +103,13 @@ export async function listForeign(context: TaskContext, only: string | undefined
 }
 
 /** @throws RclaudeError `not_found`; `conflict` when a living task owns it, or the gateway is held */
-export async function stopPlacement(context: TaskContext, launchId: LaunchId): Promise<SweptPlacement> {
+export async function stopPlacement(
+  context: TaskContext,
+  launchId: LaunchId,
+  only: string | undefined,
+): Promise<SweptPlacement> {
   refuseHeld(context)
-  const placement = (await survey(context, chosen(context, undefined))).find((one) => one.launchId === launchId)
+  const placement = (await survey(context, chosen(context, only))).find((one) => one.launchId === launchId)
   if (placement === undefined) throw new RclaudeError('not_found', `no launcher runs anything of launch ${launchId}`)
   if (placement.isKnown)
     throw new RclaudeError(

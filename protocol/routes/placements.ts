@@ -41,6 +41,9 @@ export const SweptPlacement = SurveyedPlacement.extend({
 })
 export type SweptPlacement = z.infer<typeof SweptPlacement>
 
+/** Only this one is asked; otherwise all, and one that does not answer is an error. */
+const OneLauncher = z.string().max(100).optional()
+
 export const placementRoutes = {
   listPlacements: defineRoute({
     name: 'listPlacements',
@@ -49,8 +52,7 @@ export const placementRoutes = {
     access: 'admin',
     summary: 'What the launchers run for this gateway, orphans included, with age and estimated cost.',
     query: z.object({
-      /** One launcher; otherwise all. */
-      launcher: z.string().max(100).optional(),
+      launcher: OneLauncher,
       /** Those of other gateways too, where a launcher can see them. */
       foreign: z.literal('1').optional(),
     }),
@@ -63,6 +65,7 @@ export const placementRoutes = {
     access: 'admin',
     audit: 'placement.stop',
     summary: 'Stop an orphan. What a living task owns is stopped with its task.',
+    query: z.object({ launcher: OneLauncher }),
     response: SweptPlacement,
   }),
   sweepPlacements: defineRoute({
@@ -72,7 +75,7 @@ export const placementRoutes = {
     access: 'admin',
     audit: 'placement.sweep',
     summary: 'Stop all orphans now, instead of with the next sweep.',
-    body: z.object({ launcher: z.string().max(100).optional(), dryRun: z.boolean().default(false) }),
+    body: z.object({ launcher: OneLauncher, dryRun: z.boolean().default(false) }),
     response: z.object({ swept: z.array(SweptPlacement) }),
   }),
   diagnoseLauncher: defineRoute({

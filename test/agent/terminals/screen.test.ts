@@ -58,6 +58,8 @@ describe('a screen that is drawn for a late viewer', () => {
     ['the same behind a wide character', `${CSI}3;1H012345678901234567日`, '本'],
     ['a saved cursor with its colours', `${CSI}4;5H${CSI}35m${ESC}7${CSI}m${CSI}1;1Habc`, `${ESC}8here`],
     ['line drawing characters', `${ESC}(0lqk`, `x${ESC}(Bx`],
+    ['line drawing that a restored cursor ends', `${ESC}(0q${ESC}8`, `a${ESC}(0q`],
+    ['line drawing that a restored cursor brings back', `${ESC}(0${ESC}7${ESC}(Ba${ESC}8`, `q${ESC}(Bq`],
     ['shifted character sets', `${ESC})0\u000elqk`, 'x\u000fx'],
     ['tab stops', `${CSI}3g${CSI}5G${ESC}H\r`, '\ta\tb'],
     ['mouse, paste, focus, keypad and cursor keys', `${CSI}?1002;1006;2004;1004;1h${ESC}=`, ''],
@@ -118,7 +120,7 @@ describe('a screen that is drawn for a late viewer', () => {
         expect(then.late).toEqual(then.whole)
         expect(now.late).toEqual(now.whole)
       }),
-      { numRuns: 200 },
+      { numRuns: 200, examples: [[`${ESC}(0${ESC}8`, 'a', 176_813_915]] },
     )
   })
 })

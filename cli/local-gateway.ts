@@ -6,11 +6,12 @@
  * folder, and both commands find the one that does.
  */
 import { spawn } from 'node:child_process'
-import { constants, readFileSync } from 'node:fs'
-import { access, mkdir, open, readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { mkdir, open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
+import { exists } from '../host/exists.ts'
 import { createClient } from '../protocol/client.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { CLAUDE_CREDENTIALS } from '../protocol/model.ts'
@@ -183,9 +184,3 @@ async function logTail(world: World): Promise<string> {
   const tail = text.slice(-LOG_TAIL_BYTES).trim().split('\n').slice(-5).join('\n')
   return `${tail === '' ? 'it said nothing' : tail}\n(log: ${gatewayLog(world)})`
 }
-
-const exists = (file: string): Promise<boolean> =>
-  access(file, constants.F_OK).then(
-    () => true,
-    () => false,
-  )

@@ -9,6 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import type { Readable, Writable } from 'node:stream'
 import { findByEnvironment, mayHaveLeftProcesses } from '../../host/processes.ts'
+import { within } from '../../host/within.ts'
 import type { ProcessExit } from '../../protocol/process.ts'
 
 /** Set in every child's environment; its value is unique per child. */
@@ -138,7 +139,7 @@ export class RunningChild implements Child {
     for (const signal of ladder) {
       if (this.#hasExited) break
       this.signal(signal)
-      await within(graceMs, this.exited)
+      await within(graceMs, this.exited, () => undefined)
     }
     this.signal('SIGKILL')
     const exit = await this.exited
@@ -180,16 +181,6 @@ function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
   } catch {
     return false
   }
-}
-
-/** Waits for `settled`, at most this long. */
-async function within(ms: number, settled: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const deadline = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms)
-  })
-  await Promise.race([settled, deadline])
-  clearTimeout(timer)
 }
 
 /** Not unref'd: a stop must be carried through even when nothing else keeps the process alive. */

@@ -1,6 +1,6 @@
 /** A project that wants containers, in a task that has no engine for them: said at once, not by the first test that hangs. */
-import { access } from 'node:fs/promises'
 import { join } from 'node:path'
+import { exists } from '../../host/exists.ts'
 import { findProgram, foldersOf } from '../../host/programs.ts'
 
 /** As `docker compose` looks for them. */
@@ -14,19 +14,13 @@ export async function composeWarning(
 ): Promise<string | undefined> {
   const { DOCKER_HOST, DOCKER_CONTEXT, CONTAINER_HOST, XDG_RUNTIME_DIR, PATH } = env
   if (DOCKER_HOST || DOCKER_CONTEXT || CONTAINER_HOST) return undefined
-  const found = await firstOf(NAMES, (name) => isThere(join(cwd, name)))
+  const found = await firstOf(NAMES, (name) => exists(join(cwd, name)))
   if (found === undefined) return undefined
   const sockets = [socket, ...(XDG_RUNTIME_DIR ? [join(XDG_RUNTIME_DIR, 'docker.sock')] : [])]
-  if ((await firstOf(sockets, isThere)) !== undefined) return undefined
+  if ((await firstOf(sockets, exists)) !== undefined) return undefined
   if ((await findProgram('podman', foldersOf(PATH))) !== undefined) return undefined
   return `${found} wants Docker, which is not here (on Fargate it cannot be): --env DOCKER_HOST=... gives a task an engine elsewhere`
 }
-
-const isThere = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  )
 
 async function firstOf<T>(all: readonly T[], is: (one: T) => Promise<boolean>): Promise<T | undefined> {
   for (const one of all) if (await is(one)) return one

@@ -1,5 +1,5 @@
 /** A gateway's configuration with another section in it: all else stays as it was, to the letter. */
-import { readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { Document, isMap, isNode, type Pair, parseDocument, type YAMLMap } from 'yaml'
 import { RclaudeError } from '../../protocol/errors.ts'
@@ -42,22 +42,22 @@ export async function editConfig(
     throw new RclaudeError('conflict', `${basename(file)} has launchers.ecs already: --force replaces it`)
 
   const edits: Edit[] = []
-  const wanted = { ...(isDefault === true && { default: 'ecs' }), ecs: section }
-  if (launchers === undefined) edits.push(append(before, yamlOf({ launchers: wanted })))
+  const old = pairOf(inner, 'default')
+  if (isDefault === true && old !== undefined)
+    edits.push({ ...extentOf(old), text: yamlOf({ default: 'ecs' }).trimEnd() })
+  const added = {
+    ...(isDefault === true && old === undefined && { default: 'ecs' }),
+    ...(known === undefined && { ecs: section }),
+  }
+  if (launchers === undefined) edits.push(append(before, yamlOf({ launchers: added })))
   else {
     const indent = inner?.items[0] === undefined ? 2 : columnOf(before, startOf(inner.items[0]))
-    const below = lineAfter(before, startOf(launchers))
-    const old = pairOf(inner, 'default')
-    if (isDefault === true && old !== undefined)
-      edits.push({ ...extentOf(old), text: yamlOf({ default: 'ecs' }).trimEnd() })
-    const added = { ...(isDefault === true && old === undefined && { default: 'ecs' }), ecs: section }
     if (known !== undefined) edits.push({ ...extentOf(known), text: indented({ ecs: section }, indent).trim() })
-    else
-      edits.push({
-        from: below,
-        to: below,
-        text: `${before[below - 1] === '\n' ? '' : '\n'}${indented(added, indent)}`,
-      })
+    if (Object.keys(added).length > 0) {
+      const below = lineAfter(before, startOf(launchers))
+      const text = `${before[below - 1] === '\n' ? '' : '\n'}${indented(added, indent)}`
+      edits.push({ from: below, to: below, text })
+    }
   }
   const url = pairOf(root, 'agentUrl')
   if (agentUrl !== undefined && url !== undefined)
@@ -111,19 +111,4 @@ function applied(text: string, edits: readonly Edit[]): string {
     changed = changed.slice(0, from) + more + (isCut ? '\n' : '') + changed.slice(to)
   }
   return changed
-}
-
-/** Whole or not at all, with the mode that it has. */
-export async function replaceFile(file: string, text: string): Promise<void> {
-  const mode = await stat(file).then(
-    (stats) => stats.mode & 0o777,
-    () => 0o600,
-  )
-  const temporary = `${file}.${process.pid}.tmp`
-  try {
-    await writeFile(temporary, text, { mode, flag: 'wx' })
-    await rename(temporary, file)
-  } catch (error) {
-    throw new RclaudeError('invalid', `cannot write ${file}: ${(error as Error).message}`)
-  }
 }

@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { EcsSection } from '../../protocol/launcher-config.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
+import { replaceFile } from '../replace-file.ts'
 import type { World } from '../world.ts'
 import { outputsOf } from './outputs.ts'
 import { makeCommand, policyCommand, readCommand } from './stacks.ts'
@@ -75,9 +76,12 @@ async function init({ world, out }: Invocation, options: InitOptions): Promise<u
     )
   const section = checked(given)
   const file = await realpath(resolve(world.cwd, options.config)).catch(() => resolve(world.cwd, options.config))
-  const { editConfig, replaceFile } = await import('./config-file.ts') // `yaml` is large
+  const { editConfig } = await import('./config-file.ts') // `yaml` is large
   const { text, written } = await editConfig(file, given, options)
-  if (options.dryRun !== true) await replaceFile(file, text)
+  if (options.dryRun !== true)
+    await replaceFile(file, text).catch((error: Error) => {
+      throw new RclaudeError('invalid', `cannot write ${file}: ${error.message}`)
+    })
   const commands = [policyCommand(section)]
   if (out.json) return void (await out.data({ file, written: options.dryRun !== true, section: given, commands }))
   await out.line(written.trimEnd())

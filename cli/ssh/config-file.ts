@@ -2,8 +2,9 @@
  * Puts our blocks where every program that uses OpenSSH finds them: a file of our own, and one `Include` line at the top of
  * the user's configuration, where it belongs to no other block. Nothing else of theirs is touched.
  */
-import { copyFile, mkdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { replaceFile } from '../replace-file.ts'
 import { writeOwnFile } from '../settings.ts'
 import type { World } from '../world.ts'
 import { sshDirectory } from './keys.ts'
@@ -47,17 +48,8 @@ const readUserConfig = (world: Place): Promise<string> =>
     throw error
   })
 
-/** Whole or not at all; a link, as people who keep their files in a repository have it, stays one. */
 async function replaceUserConfig(world: Place, text: string): Promise<void> {
   const named = userConfigFile(world)
   await mkdir(dirname(named), { recursive: true, mode: 0o700 })
-  const file = await realpath(named).catch(() => named)
-  const mode = await stat(file).then(
-    (found) => found.mode & 0o777,
-    () => undefined,
-  )
-  if (mode !== undefined) await copyFile(file, `${file}.before-rclaude`)
-  const draft = `${file}.${process.pid}.new`
-  await writeFile(draft, text, { mode: mode ?? 0o600 })
-  await rename(draft, file)
+  await replaceFile(named, text, (file) => copyFile(file, `${file}.before-rclaude`))
 }

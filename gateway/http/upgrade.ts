@@ -39,8 +39,9 @@ export const onUpgrade =
       if (request.headers.upgrade?.toLowerCase() !== 'websocket')
         throw new RclaudeError('unsupported', 'the only upgrade here is to websocket')
       const path = (request.url ?? '').split('?', 1)[0] ?? ''
-      if (path === TUNNEL_PATH) dial(deps, request, socket, head).catch(refuse)
-      else splice(deps, request, socket, head, path, requestId).catch(refuse)
+      const going =
+        path === TUNNEL_PATH ? dial(deps, request, socket, head) : splice(deps, request, socket, head, path, requestId)
+      going.catch(refuse)
     } catch (error) {
       refuse(error)
     }

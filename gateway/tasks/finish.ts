@@ -7,7 +7,7 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { NO_USAGE, type RunResult } from '../../protocol/event.ts'
 import { RunStatus } from '../../protocol/run.ts'
 import type { Placement, Task } from '../../protocol/task.ts'
-import type { Launcher } from '../launchers/launcher.ts'
+import type { Launcher, PlacementStatus } from '../launchers/launcher.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { chargeForUnknown } from './charge.ts'
 import { deadlineOf, type FinishStep, isoNow, type TaskContext } from './context.ts'
@@ -191,15 +191,19 @@ async function untilGone(context: TaskContext, placement: Placement, deadline: n
 }
 
 async function statusOf(context: TaskContext, placement: Placement): Promise<'alive' | 'gone'> {
-  const launcher = context.launchers.get(placement.launcher)
-  const status = (await launcher?.inspect([placement]))?.get(placement.launchId)?.status
+  const status = (await inspectOne(context, placement))?.status
   return status === 'running' || status === 'pending' ? 'alive' : 'gone'
 }
 
-/** As its launcher knows it; undefined when it does not, or is not to be had now. */
+async function inspectOne({ launchers }: TaskContext, placement: Placement): Promise<PlacementStatus | undefined> {
+  return (await launchers.get(placement.launcher)?.inspect([placement]))?.get(placement.launchId)
+}
+
+/** As its launcher knows it; undefined when it has no price, or its launcher does not know, or is not to be had now. */
 async function paidFor(context: TaskContext, placement: Placement): Promise<number | undefined> {
+  if (placement.usdPerHour === undefined) return undefined
   try {
-    const status = (await context.launchers.get(placement.launcher)?.inspect([placement]))?.get(placement.launchId)
+    const status = await inspectOne(context, placement)
     return status !== undefined && 'paidSeconds' in status ? status.paidSeconds : undefined
   } catch (error) {
     context.log.warn({ err: error, launchId: placement.launchId }, 'cannot ask what the machine is paid for')

@@ -3,6 +3,7 @@
  * shows what a container was started with), so a launcher that can is asked for its word before the agent is let in: who comes
  * with the code from another machine is told nothing, and the task is stopped.
  */
+import { within } from '../../host/within.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { Placement } from '../../protocol/task.ts'
 import type { Launcher, Vouching } from '../launchers/launcher.ts'
@@ -66,7 +67,9 @@ export async function vouch(
     new RclaudeError('unavailable', why, { retryAfterSeconds: 0, cause })
   let word: Vouching
   try {
-    word = await inTime(launcher.vouch(placement, claim))
+    word = await within(PATIENCE_MS, launcher.vouch(placement, claim), () => {
+      throw new Error(`no answer within ${PATIENCE_MS / 1000} s`)
+    })
   } catch (error) {
     context.heldUp.set(launchId, Date.now())
     context.log.warn(
@@ -91,12 +94,4 @@ export async function vouch(
   if (context.store.getTask(taskId)?.stopRequested)
     throw new RclaudeError('gone', 'the task of this agent is being stopped')
   context.store.setVouched(launchId)
-}
-
-function inTime<T>(work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${PATIENCE_MS / 1000} s`)), PATIENCE_MS)
-  })
-  return Promise.race([work, late]).finally(() => clearTimeout(timer))
 }

@@ -3,7 +3,7 @@
  * gave with it. Machines that are gone are summed in the task; the present one is counted when somebody looks, the wait for it
  * included, which the launcher takes out in the end where it was free.
  */
-import type { Task } from '../../protocol/task.ts'
+import type { Placement, Task } from '../../protocol/task.ts'
 
 /**
  * As it stands at this moment; undefined when no machine of the task had a price.
@@ -13,9 +13,15 @@ export function machineCost(task: Task, nowMs = Date.now(), paidSeconds?: number
   const placement = 'placement' in task ? task.placement : undefined
   if (placement?.usdPerHour === undefined) return task.machineCost
   const { usd, seconds } = task.machineCost ?? { usd: 0, seconds: 0 }
-  const lasted = paidSeconds ?? Math.max(0, nowMs - Date.parse(placement.startedAt)) / 1000
-  return { usd: usd + (lasted / 3_600) * placement.usdPerHour, seconds: seconds + lasted }
+  const lasted = paidSeconds ?? ageSeconds(placement, nowMs)
+  return { usd: usd + usdFor(lasted, placement.usdPerHour), seconds: seconds + lasted }
 }
+
+/** Since it was started. */
+export const ageSeconds = ({ startedAt }: Pick<Placement, 'startedAt'>, nowMs = Date.now()): number =>
+  Math.max(0, nowMs - Date.parse(startedAt)) / 1000
+
+export const usdFor = (seconds: number, usdPerHour: number): number => (seconds / 3_600) * usdPerHour
 
 export function withMachineCost(task: Task): Task {
   const cost = machineCost(task)

@@ -1,4 +1,5 @@
 /** What the launchers run, beside what the store knows: for administrators, and before a held gateway may stop anything. */
+import { within } from '../../host/within.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import type {
@@ -10,6 +11,7 @@ import type {
 import type { Placement } from '../../protocol/task.ts'
 import type { Launcher } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
+import { ageSeconds, usdFor } from './machine-cost.ts'
 import { isOwned, stopOrphan } from './orphans.ts'
 
 /** An answer waits so long for a machine to be gone; the stop itself goes on. */
@@ -83,12 +85,11 @@ export async function listPlacements(context: TaskContext, only: string | undefi
       const said = statuses?.get(placement.launchId) ?? { status: 'gone' }
       const detail = 'detail' in said ? said.detail : undefined
       const { usdPerHour } = placement
-      const hours = Math.max(0, Date.now() - Date.parse(placement.startedAt)) / 3_600_000
       listed.push({
         ...told(placement),
         status: said.status,
         ...(detail !== undefined && { detail }),
-        ...(usdPerHour !== undefined && { usd: hours * usdPerHour }),
+        ...(usdPerHour !== undefined && { usd: usdFor(ageSeconds(placement), usdPerHour) }),
       })
     }
   }
@@ -131,19 +132,14 @@ export async function sweepPlacements(
 }
 
 async function sweepOne(context: TaskContext, placement: Owned): Promise<SweptPlacement> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<'stopping'>((resolve) => {
-    timer = setTimeout(() => resolve('stopping'), STOP_ANSWER_MS)
-  })
   const stopping = stopOrphan(context, launcherNamed(context, placement.launcher), placement)
+  stopping.catch(() => {}) // it is in the log, and the next sweep tries again
   try {
-    const result = await Promise.race([stopping.then(() => 'stopped' as const), late])
+    const stopped = stopping.then(() => 'stopped' as const)
+    const result = await within(STOP_ANSWER_MS, stopped, () => 'stopping' as const)
     return { ...told(placement), result }
   } catch (error) {
     return { ...told(placement), result: 'failed', message: (error as Error).message }
-  } finally {
-    clearTimeout(timer)
-    stopping.catch(() => {}) // it is in the log, and the next sweep tries again
   }
 }
 

@@ -4,6 +4,7 @@
  * until the first is done, so no step can run twice at the same time.
  */
 import { setImmediate } from 'node:timers/promises'
+import { within } from '../../host/within.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import type { Task } from '../../protocol/task.ts'
 import type { Launcher, PlacementStatus } from '../launchers/launcher.ts'
@@ -47,13 +48,7 @@ export class Reconciler {
   async stop(): Promise<void> {
     this.#stopped = true
     clearInterval(this.#timer)
-    const work = Promise.allSettled([this.#round, ...this.#busy.values()])
-    let timer: NodeJS.Timeout | undefined
-    const patience = new Promise((resolve) => {
-      timer = setTimeout(resolve, STOP_PATIENCE_MS)
-    })
-    await Promise.race([work, patience])
-    clearTimeout(timer)
+    await within(STOP_PATIENCE_MS, Promise.allSettled([this.#round, ...this.#busy.values()]), () => undefined)
   }
 
   /** One task, or all of them with what the launchers say. */

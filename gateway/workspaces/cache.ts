@@ -5,8 +5,9 @@
  * nobody borrows from it.
  */
 import { createHash } from 'node:crypto'
-import { access, readdir, rename, rm } from 'node:fs/promises'
+import { readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { exists } from '../../host/exists.ts'
 import { git } from './git.ts'
 import { Queues } from './queue.ts'
 import { borrowsFrom, createRepository, diskBytes, type ObjectFormat, readRefs } from './repository.ts'
@@ -106,9 +107,3 @@ export class Cache {
     return false
   }
 }
-
-const exists = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  )

@@ -1,7 +1,8 @@
 /** What lies in a task's repository besides git's own: which of our refs it has, whether it is sealed, whose cache it feeds. */
-import { access, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { exists } from '../../host/exists.ts'
 import { REFS } from '../../protocol/run.ts'
 import { readRefs } from './repository.ts'
 
@@ -28,7 +29,7 @@ export const readMeta = async (repository: string): Promise<Meta> =>
 
 /** From here on its snapshot is what it is. */
 export const writeSeal = (repository: string): Promise<void> => writeFile(sealFile(repository), '')
-export const isSealed = (repository: string): Promise<boolean> => isThere(sealFile(repository))
+export const isSealed = (repository: string): Promise<boolean> => exists(sealFile(repository))
 
 export async function workspaceRefs(repository: string): Promise<WorkspaceRefs> {
   const held = await readRefs(repository)
@@ -39,9 +40,3 @@ export async function workspaceRefs(repository: string): Promise<WorkspaceRefs> 
   }
   return found
 }
-
-export const isThere = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  )

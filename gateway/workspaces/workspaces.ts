@@ -11,6 +11,7 @@ import { mkdirSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { exists } from '../../host/exists.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { TaskId } from '../../protocol/ids.ts'
 import type { Parts } from '../../protocol/parts.ts'
@@ -18,7 +19,7 @@ import { REFS } from '../../protocol/run.ts'
 import { importBundle } from './bundle.ts'
 import { Cache } from './cache.ts'
 import { type DiffStat, diffStat } from './diff.ts'
-import { isSealed, isThere, readMeta, type WorkspaceRefs, workspaceRefs, writeMeta, writeSeal } from './folder.ts'
+import { isSealed, readMeta, type WorkspaceRefs, workspaceRefs, writeMeta, writeSeal } from './folder.ts'
 import { git } from './git.ts'
 import { cacheRefs, readPartsOf } from './parts.ts'
 import { Queues } from './queue.ts'
@@ -250,7 +251,7 @@ export class Workspaces {
     return tasks + caches
   }
 
-  #exists = (taskId: TaskId): Promise<boolean> => isThere(this.repositoryPath(taskId))
+  #exists = (taskId: TaskId): Promise<boolean> => exists(this.repositoryPath(taskId))
 
   async #existing(taskId: TaskId): Promise<string> {
     if (await this.#exists(taskId)) return this.repositoryPath(taskId)

@@ -4,17 +4,16 @@ import { once } from 'node:events'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { Agent, get } from 'node:https'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { routes } from '../../protocol/routes.ts'
 import { CHROMIUM, openBrowser } from '../helpers/chromium.ts'
-import { eventually } from '../helpers/eventually.ts'
 import { idleTask, textOf } from '../helpers/forwarding.ts'
 import { freePort } from '../helpers/free-port.ts'
 import type { Answer } from '../helpers/previews.ts'
 import { hasOpenssl, makePrivateCa } from '../helpers/private-ca.ts'
 import { stopTasksAfterwards } from '../helpers/stop-tasks.ts'
-import { startVite } from '../helpers/vite.ts'
+import { expectHotReload, startVite } from '../helpers/vite.ts'
 import { startWebServer } from '../helpers/web-server.ts'
 import { startWorld, World } from '../helpers/world.ts'
 
@@ -111,13 +110,7 @@ test.skipIf(!hasCaddy || !hasOpenssl)(
       agent: new Agent({ ca: readFileSync(ca.file), servername: hostname }),
       headers: { host, origin, cookie },
     })
-    onTestFinished(() => socket.terminate())
-    const messages: string[] = []
-    socket.on('message', (data) => messages.push(String(data)))
-    await once(socket, 'open')
-    await eventually('Vite greets', () => messages.some((text) => text.includes('"connected"')))
-    vite.change('main.js', main('after'))
-    await eventually('the change is told', () => messages.some((text) => /"update".*main\.js/.test(text)))
+    await expectHotReload(socket, 'main.js', () => vite.change('main.js', main('after')))
     expect((await ask(scene, `${origin}/main.js`, { cookie })).body).toContain('"after"')
 
     const closed = once(socket, 'close')

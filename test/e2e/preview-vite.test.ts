@@ -1,11 +1,9 @@
 /** The real Vite behind a preview: its check of Host and Origin, its modules, and its hot reload, without any setting. */
-import { once } from 'node:events'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { eventually } from '../helpers/eventually.ts'
 import { startForwardingWorld } from '../helpers/forwarding.ts'
 import { enter, visit } from '../helpers/previews.ts'
-import { startVite } from '../helpers/vite.ts'
+import { expectHotReload, startVite } from '../helpers/vite.ts'
 
 const main = (text: string) => `export const text = "${text}"\nimport.meta.hot.accept()\n`
 
@@ -26,12 +24,6 @@ test('Vite serves its pages through a preview, and tells it of a changed file', 
   const socket = new WebSocket(`ws://127.0.0.1:${new URL(world.url).port}/?token=${token}`, ['vite-hmr'], {
     headers: { host, origin, cookie },
   })
-  onTestFinished(() => socket.terminate())
-  const messages: string[] = []
-  socket.on('message', (data) => messages.push(String(data)))
-  await once(socket, 'open')
-  await eventually('Vite greets', () => messages.some((text) => text.includes('"connected"')))
-  change('main.js', main('after'))
-  await eventually('the change is told', () => messages.some((text) => /"update".*main\.js/.test(text)))
+  await expectHotReload(socket, 'main.js', () => change('main.js', main('after')))
   expect((await get('/main.js')).body).toContain('"after"')
 })

@@ -65,9 +65,10 @@ export class EcsApi {
   }
 
   #explained(error: unknown, action: string): Error {
-    const { name, message } = error as Error
+    const { message } = error as Error
     const { cluster, region } = this.#options.section
-    if (/AccessDenied|NotAuthorized/.test(name)) {
+    const kind = refusalKind(error)
+    if (kind === 'denied') {
       const named = /perform: (\S+)/.exec(message)?.[1] ?? `ecs:${action}`
       return new RclaudeError(
         'internal',
@@ -75,17 +76,19 @@ export class EcsApi {
         { cause: error },
       )
     }
-    if (name === 'ClusterNotFoundException')
+    if (kind === 'no_cluster')
       return new RclaudeError('internal', `there is no cluster ${cluster} in ${region} (launchers.ecs.cluster)`, {
         cause: error,
       })
-    if (
-      /^(UnrecognizedClient|InvalidSignature|InvalidClientTokenId|ExpiredToken|MissingAuthenticationToken)/.test(name)
-    )
-      return new RclaudeError('internal', `AWS does not take the gateway's credentials (${name}: ${message})`, {
-        cause: error,
-      })
-    if (name === 'CredentialsProviderError')
+    if (kind === 'bad_credentials')
+      return new RclaudeError(
+        'internal',
+        `AWS does not take the gateway's credentials (${(error as Error).name}: ${message})`,
+        {
+          cause: error,
+        },
+      )
+    if (kind === 'no_credentials')
       return new RclaudeError(
         'internal',
         `the gateway has no AWS credentials (${message}): give its machine a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID`,
@@ -93,6 +96,19 @@ export class EcsApi {
       )
     return error as Error
   }
+}
+
+export type RefusalKind = 'denied' | 'no_cluster' | 'bad_credentials' | 'no_credentials'
+
+/** Undefined for any other error. @param error the SDK's, or ours with the SDK's as its cause */
+export function refusalKind(error: unknown): RefusalKind | undefined {
+  const { cause, name } = error as Error
+  if (/AccessDenied|NotAuthorized/.test(name)) return 'denied'
+  if (name === 'ClusterNotFoundException') return 'no_cluster'
+  if (name === 'CredentialsProviderError') return 'no_credentials'
+  if (/^(UnrecognizedClient|InvalidSignature|InvalidClientTokenId|ExpiredToken|MissingAuthenticationToken)/.test(name))
+    return 'bad_credentials'
+  return cause instanceof Error ? refusalKind(cause) : undefined
 }
 
 /** The SDK gave up, and the next try may be heard. "Rate exceeded" within another error is not known to the SDK as throttling. */

@@ -5,7 +5,7 @@
 import type { Cluster } from '@aws-sdk/client-ecs'
 import { bad, type Finding, ok } from '../../../protocol/finding.ts'
 import type { EcsSection } from '../../../protocol/launcher-config.ts'
-import type { EcsApi } from './api.ts'
+import { type EcsApi, refusalKind } from './api.ts'
 import type { Definitions } from './definitions.ts'
 import type { Tasks } from './tasks.ts'
 
@@ -55,7 +55,7 @@ export async function diagnose({ api, section, definitions, tasks, mine }: Diagn
       return 'allowed'
     }),
     await attempt('ecs:StopTask', async () => {
-      await stopNobody(api, name)
+      await tasks.askToStop(NOBODY, 'rclaude ecs doctor')
       return 'allowed'
     }),
   )
@@ -78,21 +78,21 @@ async function attempt(name: string, work: () => Promise<string>): Promise<Findi
   }
 }
 
-/** Of the SDK's own errors that `EcsApi` put into a sentence. */
-const causeName = ({ cause, name }: Error): string => (cause as Error | undefined)?.name ?? name
-
-const CREDENTIALS =
-  /^(CredentialsProviderError|UnrecognizedClient|InvalidSignature|InvalidClientTokenId|ExpiredToken|MissingAuthenticationToken)/
-
 const isAboutAll = ({ fix }: Finding): boolean => fix === GIVE_CREDENTIALS || fix === REACH
 
 function fixOf(error: Error): string {
-  const name = causeName(error)
-  if (CREDENTIALS.test(name)) return GIVE_CREDENTIALS
-  if (name === 'TimeoutError') return REACH
-  if (/AccessDenied|NotAuthorized/.test(name)) return POLICY
-  if (name === 'ClusterNotFoundException') return 'correct launchers.ecs.cluster and .region, or make the cluster'
-  return 'see what AWS says; rclaude ecs doctor tells whether it is mended'
+  if (error.name === 'TimeoutError') return REACH
+  switch (refusalKind(error)) {
+    case 'bad_credentials':
+    case 'no_credentials':
+      return GIVE_CREDENTIALS
+    case 'denied':
+      return POLICY
+    case 'no_cluster':
+      return 'correct launchers.ecs.cluster and .region, or make the cluster'
+    default:
+      return 'see what AWS says; rclaude ecs doctor tells whether it is mended'
+  }
 }
 
 function clusterFinding({ cluster: name, region }: EcsSection, cluster: Cluster | undefined): Finding {
@@ -107,31 +107,25 @@ function clusterFinding({ cluster: name, region }: EcsSection, cluster: Cluster 
   return ok('cluster', `${name} is active, with ${runningTasksCount} tasks that run and ${pendingTasksCount} that wait`)
 }
 
-function capacityFinding({ capacity, capacityProviders, onDemandFallback }: EcsSection, cluster: Cluster): Finding {
-  const wanted =
-    capacity === 'ec2'
-      ? capacityProviders
-      : capacity === 'fargate-spot' && !onDemandFallback
-        ? ['FARGATE_SPOT']
-        : ['FARGATE', 'FARGATE_SPOT']
+function capacityFinding(section: EcsSection, cluster: Cluster): Finding {
+  const { needed, useful } = providersOf(section)
   const has = cluster.capacityProviders ?? []
-  const missing = wanted.filter((one) => !has.includes(one))
-  const needed = capacity === 'fargate' ? missing.filter((one) => one !== 'FARGATE_SPOT') : missing
-  if (needed.length > 0)
+  const lacks = (wanted: readonly string[]) => wanted.filter((one) => !has.includes(one))
+  const missing = lacks(needed)
+  if (missing.length > 0)
     return bad(
       'capacity',
-      `the cluster has no capacity provider ${needed.join(', ')}; it has ${has.join(', ') || 'none'}`,
+      `the cluster has no capacity provider ${missing.join(', ')}; it has ${has.join(', ') || 'none'}`,
       `aws ecs put-cluster-capacity-providers (it replaces the list), or make the cluster with deploy/aws/tasks.yaml`,
     )
-  const without = missing.length > 0 ? `; tasks with --spot have none (${missing.join(', ')})` : ''
-  return ok('capacity', `${wanted.filter((one) => has.includes(one)).join(', ')}${without}`)
+  const wanting = lacks(useful)
+  const without = wanting.length > 0 ? `; tasks with --spot have none (${wanting.join(', ')})` : ''
+  return ok('capacity', `${[...needed, ...useful].filter((one) => has.includes(one)).join(', ')}${without}`)
 }
 
-/** @throws when it may not be asked for, or when the answer is another than that there is no such task */
-async function stopNobody(api: EcsApi, cluster: string): Promise<void> {
-  try {
-    await api.call('stop', 'StopTask', (ecs, options) => ecs.stopTask({ cluster, task: NOBODY }, options))
-  } catch (error) {
-    if (!/not found/i.test((error as Error).message)) throw error
-  }
+/** Capacity providers without which no task runs, and those that some tasks ask for. */
+function providersOf({ capacity, capacityProviders, onDemandFallback }: EcsSection) {
+  if (capacity === 'ec2') return { needed: capacityProviders, useful: [] }
+  if (capacity === 'fargate') return { needed: ['FARGATE'], useful: ['FARGATE_SPOT'] }
+  return { needed: onDemandFallback ? ['FARGATE', 'FARGATE_SPOT'] : ['FARGATE_SPOT'], useful: [] }
 }

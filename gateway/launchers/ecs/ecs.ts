@@ -182,25 +182,13 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
       if (task === undefined && !isFresh(placement)) return
       if (task !== undefined && task.startedBy !== mine) return // another gateway's
       if (task?.lastStatus === 'STOPPED') return
-      if (!isAsked) isAsked = await askToStop(placement.handle, reason)
+      if (!isAsked) isAsked = await tasks.askToStop(placement.handle, reason)
       if (Date.now() > until)
         throw new RclaudeError(
           'internal',
           `${placement.handle} is ${task?.lastStatus ?? 'not shown by ECS'}, and does not stop`,
         )
       await pause(wait)
-    }
-  }
-
-  /** False when ECS does not know the task, or not yet. */
-  async function askToStop(task: string, reason: string): Promise<boolean> {
-    try {
-      const input = { cluster: section.cluster, task, reason: reason.slice(0, 1_024) }
-      await api.call('stop', 'StopTask', (ecs, options) => ecs.stopTask(input, options))
-      return true
-    } catch (error) {
-      if (/not found/i.test((error as Error).message)) return false
-      throw error
     }
   }
 

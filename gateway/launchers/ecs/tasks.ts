@@ -44,4 +44,16 @@ export class Tasks {
     }
     return found
   }
+
+  /** False when ECS does not know the task, or not yet. */
+  async askToStop(task: string, reason: string): Promise<boolean> {
+    try {
+      const input = { cluster: this.#cluster, task, reason: reason.slice(0, 1_024) }
+      await this.#api.call('stop', 'StopTask', (ecs, options) => ecs.stopTask(input, options))
+      return true
+    } catch (error) {
+      if (/not found/i.test((error as Error).message)) return false
+      throw error
+    }
+  }
 }

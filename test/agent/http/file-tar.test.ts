@@ -16,7 +16,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { TAR_END, tarHeader } from '../../../agent/files/tar-header.ts'
 import { temporaryDirectory } from '../../helpers/temporary.ts'
-import { type Loopback, startLoopback } from './loopback.ts'
+import { closeSound, type Loopback, startLoopback } from './loopback.ts'
 
 const READERS: Record<string, { argv: (folder: string) => string[]; env?: Record<string, string> }> = {
   tar: { argv: (folder) => ['tar', 'xp', '-C', folder] },
@@ -38,11 +38,7 @@ let agent: Loopback
 beforeEach(async () => {
   agent = await startLoopback()
 })
-afterEach(async () => {
-  const { faults } = agent
-  await agent.close()
-  expect(faults).toEqual([])
-})
+afterEach(() => closeSound(agent))
 
 const bytes = (...parts: Array<string | number[]>) =>
   Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : Buffer.from(part))))

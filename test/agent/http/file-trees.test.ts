@@ -18,17 +18,13 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { DirectoryListing, FileStat, MAX_UPLOADS } from '../../../protocol/file.ts'
 import { onSmallDisk } from '../../helpers/small-disk.ts'
 import { temporaryDirectory } from '../../helpers/temporary.ts'
-import { type Loopback, startLoopback, until } from './loopback.ts'
+import { closeSound, type Loopback, startLoopback, until } from './loopback.ts'
 
 let agent: Loopback
 beforeEach(async () => {
   agent = await startLoopback()
 })
-afterEach(async () => {
-  const { faults } = agent
-  await agent.close()
-  expect(faults).toEqual([])
-})
+afterEach(() => closeSound(agent))
 
 const at = (path: string) => join(agent.workspace, path)
 const call = (method: string, path: string, body?: string | Buffer, headers: Record<string, string> = {}) =>

@@ -7,17 +7,13 @@ import { Watches } from '../../../agent/watch/watches.ts'
 import { FileChanges, WatchEnd, WatchOverflow, WatchReady } from '../../../protocol/watch.ts'
 import { eventually } from '../../helpers/eventually.ts'
 import { type SseEvent, SseReader } from '../../helpers/sse.ts'
-import { type Loopback, startLoopback } from './loopback.ts'
+import { closeSound, type Loopback, startLoopback } from './loopback.ts'
 
 let agent: Loopback
 beforeEach(async () => {
   agent = await startLoopback({}, (root) => ({ watches: new Watches({ root, lingerMs: 2_000, heldBytes: 20_000 }) }))
 })
-afterEach(async () => {
-  const { faults } = agent
-  await agent.close()
-  expect(faults).toEqual([])
-})
+afterEach(() => closeSound(agent))
 
 const at = (path: string) => join(agent.workspace, path)
 

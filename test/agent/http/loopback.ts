@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { Hono } from 'hono'
+import { expect } from 'vitest'
 import { attachUpgrade } from '../../../agent/http/attach.ts'
 import { execRoutes } from '../../../agent/http/exec.ts'
 import { type FileRoutesOptions, fileRoutes } from '../../../agent/http/files.ts'
@@ -77,6 +78,12 @@ export async function startLoopback(
       await rm(root, { recursive: true, force: true })
     },
   }
+}
+
+/** Ends it, and expects that nothing went wrong in it. */
+export async function closeSound({ faults, close }: Loopback): Promise<void> {
+  await close()
+  expect(faults).toEqual([])
 }
 
 /** Asks until the answer is true. @throws when it is not within 10 s */

@@ -2,15 +2,11 @@
 import { afterEach, expect, test } from 'vitest'
 import { TERMINAL_LIMITS } from '../../../agent/processes/service.ts'
 import { formatBytes } from '../../../protocol/units.ts'
-import { type Loopback, startLoopback } from './loopback.ts'
+import { closeSound, type Loopback, startLoopback } from './loopback.ts'
 
 const SIZE = { columns: 60, rows: 16 }
 let agent: Loopback
-afterEach(async () => {
-  const { faults } = agent
-  await agent.close()
-  expect(faults).toEqual([])
-})
+afterEach(() => closeSound(agent))
 
 /** Runs it to its end on a terminal that nobody looks at. */
 async function run(script: string, record: boolean) {

@@ -45,6 +45,11 @@ test('a section that is there is only replaced when that is said', async () => {
   for (const kept of ['# mine', '# behind', 'z: 1']) expect(text).toContain(kept)
 })
 
+test('it becomes the default in a configuration that has the section and names none', async () => {
+  const text = await edited('launchers:\n  ecs:\n    cluster: old\nz: 1\n', { force: true, default: true })
+  expect(text).toBe(`launchers:\n  default: ecs\n${ECS}z: 1\n`)
+})
+
 test('agentUrl is set, whether it was there or not', async () => {
   const agentUrl = 'https://gw.example.org'
   expect(parse(await edited('agentUrl: http://old # where\n', { agentUrl }))).toMatchObject({ agentUrl })

@@ -10,6 +10,12 @@ export const configDirectory = (world: Source): string => xdg(world, 'XDG_CONFIG
 /** Of what is remembered and may be lost. */
 export const stateDirectory = (world: Source): string => xdg(world, 'XDG_STATE_HOME', join('.local', 'state'))
 
+/** Of what is made anew when it is gone. */
+export const cacheDirectory = (world: Source): string => {
+  const isMac = world.platform === 'darwin' && variable(world, 'XDG_CACHE_HOME') === undefined
+  return isMac ? join(world.home, 'Library', 'Caches', 'rclaude') : xdg(world, 'XDG_CACHE_HOME', '.cache')
+}
+
 /** Of the local gateway: its database, repositories, log and token. */
 export const gatewayDirectory = (world: Source): string =>
   join(xdg(world, 'XDG_DATA_HOME', join('.local', 'share')), 'gateway')

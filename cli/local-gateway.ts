@@ -6,17 +6,19 @@
  * folder, and both commands find the one that does.
  */
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { mkdir, open, readFile } from 'node:fs/promises'
+import { get } from 'node:http'
 import { join } from 'node:path'
+import { json } from 'node:stream/consumers'
 import { setTimeout as pause } from 'node:timers/promises'
 import { z } from 'zod'
 import { exists } from '../host/exists.ts'
-import { createClient } from '../protocol/client.ts'
+import { within } from '../host/within.ts'
 import { RclaudeError } from '../protocol/errors.ts'
 import { CLAUDE_CREDENTIALS } from '../protocol/model.ts'
 import { routes } from '../protocol/routes.ts'
-import { VERSION } from '../protocol/version.ts'
 import { gatewayDirectory } from './directories.ts'
 import { readJson } from './settings.ts'
 import type { World } from './world.ts'
@@ -148,14 +150,15 @@ function gatewayEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !dropped.has(name)))
 }
 
+/** With node:http, since it is asked before every command, and `fetch` takes longer to load than many a command to run. */
 export async function isHealthy(url: string): Promise<boolean> {
-  try {
-    const client = createClient({ baseUrl: url, token: 'none', version: VERSION })
-    await client.call(routes.health, { signal: AbortSignal.timeout(HEALTH_LIMIT_MS) })
-    return true
-  } catch {
-    return false
+  const asked = new AbortController()
+  const ask = async () => {
+    const [answer] = await once(get(url + routes.health.path, { signal: asked.signal }), 'response')
+    return routes.health.response?.safeParse(await json(answer)).success === true
   }
+  const isAnswered = ask().catch(() => false)
+  return within(HEALTH_LIMIT_MS, isAnswered, () => false).finally(() => asked.abort())
 }
 
 /** A process that has ended and waits to be reaped keeps its number, and counts as gone. */

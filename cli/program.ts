@@ -238,7 +238,7 @@ function pathOf(command: Command): string {
 }
 
 /** The first word that is neither an option nor the value of one. */
-function commandIn(argv: readonly string[]): string | undefined {
+export function commandIn(argv: readonly string[]): string | undefined {
   for (let at = 0; at < argv.length; at++) {
     const word = argv[at] ?? ''
     if (word === '--') return undefined

@@ -1,12 +1,11 @@
 /**
- * Bundles the programs into dist/: rclaude.js (the CLI: no native module, no Claude) and git's way to call it, gateway.js,
- * agent.js, and with --demo the demo, with --soak the soak runs in dist/soak/, with --bench the benches and
- * their workers in dist/bench/. The CLI is split so that a command loads when it is called; gateway and agent are one file
- * each, so that an agent can be copied into a container as it is.
+ * Bundles the programs into dist/: rclaude.js and rclaude.cjs (the CLI: no native module, no Claude) and git's way to call it,
+ * gateway.js, agent.js, and with --demo the demo, with --soak the soak runs in dist/soak/, with --bench the benches and
+ * their workers in dist/bench/. Gateway and agent are one file each, so that an agent can be copied into a container as it is.
  */
 import { chmod, copyFile, readdir, readFile, rm } from 'node:fs/promises'
 import { build } from 'esbuild'
-import { bundling } from './bundling.mjs'
+import { bundling, cliCaller, cliProgram } from './bundling.mjs'
 
 const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
 const shared = {
@@ -23,13 +22,8 @@ const shared = {
 const tunnelled = { ...shared, alias: { bufferutil: './tunnel/mask.ts' } }
 
 await rm('dist', { recursive: true, force: true })
-await build({
-  ...shared,
-  entryPoints: { rclaude: 'cli/main.ts' },
-  splitting: true,
-  minifyWhitespace: true, // it is read anew with every command
-  chunkNames: 'chunks/[name]-[hash]',
-})
+await build({ ...shared, ...cliCaller(version) })
+await build({ ...shared, ...cliProgram(version) })
 await copyFile('cli/git-remote-rclaude.js', 'dist/git-remote-rclaude.js')
 await build({ ...tunnelled, entryPoints: { gateway: 'gateway/main.ts' } })
 await build({ ...tunnelled, entryPoints: { agent: 'agent/main.ts' } })

@@ -35,3 +35,29 @@ export const bundling = {
   banner: { js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url);" },
   plugins: [englishOnly, unused],
 }
+
+const versioned = (version) => ({ __RCLAUDE_VERSION__: JSON.stringify(version) })
+
+export const cliCaller = (version) => ({
+  ...bundling,
+  banner: {},
+  entryPoints: { rclaude: 'cli/main.ts' },
+  define: versioned(version),
+})
+
+/**
+ * One file, so that V8's compiled form can be kept of it (cli/code-cache.ts): a function, without the module loader. What is
+ * imported late is evaluated late all the same.
+ */
+export const cliProgram = (version) => ({
+  ...bundling,
+  entryPoints: { rclaude: 'cli/start.ts' },
+  define: versioned(version),
+  format: 'cjs',
+  outExtension: { '.js': '.cjs' },
+  banner: { js: '(function (exports, require, module) {' },
+  footer: { js: '})' },
+  supported: { 'dynamic-import': false },
+  minifyWhitespace: true,
+  lineLimit: 200, // Node prints the line of an error that nobody caught
+})

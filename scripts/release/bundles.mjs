@@ -15,7 +15,7 @@ const LICENCE_FILE = /^(licen[cs]e|copying|notice)/i
 /** @returns name, version, licence and folder of every npm package with code in dist/, by name */
 export function bundledPackages(dist, modules) {
   const sources = readdirSync(dist, { recursive: true })
-    .filter((file) => file.endsWith('.js.map'))
+    .filter((file) => /\.c?js\.map$/.test(file))
     .flatMap((file) => JSON.parse(readFileSync(join(dist, file), 'utf8')).sources)
   const paths = sources.flatMap(
     (source) => /node_modules\/((?:.*node_modules\/)?(?:@[^/]+\/)?[^/]+)/.exec(source)?.[1] ?? [],

@@ -61,9 +61,13 @@ test('a release is the same twice, complete, summed up, and its tarball runs a t
     ).toBe(sum)
   }
   const bundles = execFileSync('tar', ['-tzf', join(out, `rclaude-bundles-${version}.tar.gz`)], { encoding: 'utf8' })
-  for (const name of ['rclaude.js', 'gateway.js', 'agent.js', 'THIRD-PARTY-LICENSES.txt'])
+  for (const name of ['rclaude.js', 'rclaude.cjs', 'gateway.js', 'agent.js', 'THIRD-PARTY-LICENSES.txt'])
     expect(bundles).toContain(`rclaude-${version}/dist/${name}\n`)
-  expect(readFileSync(join(out, 'THIRD-PARTY-LICENSES.txt'), 'utf8')).toMatch(/^zod \S+ \(MIT\)$/m)
+  // Of the gateway, and of the CLI alone.
+  for (const name of ['zod', 'commander'])
+    expect(readFileSync(join(out, 'THIRD-PARTY-LICENSES.txt'), 'utf8')).toMatch(
+      new RegExp(`^${name} \\S+ \\(MIT\\)$`, 'm'),
+    )
 
   const sbom = JSON.parse(readFileSync(join(out, `rclaude-${version}.cdx.json`), 'utf8'))
   const names = sbom.components.map(({ name }: { name: string }) => name)

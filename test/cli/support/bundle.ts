@@ -1,16 +1,22 @@
 /** The CLI as it ships, bundled into a folder of its own, so that these tests need no `npm run build`. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { build, type Metafile } from 'esbuild'
 import { afterAll } from 'vitest'
-import { bundling } from '../../../scripts/bundling.mjs'
+import { bundling, cliCaller, cliProgram } from '../../../scripts/bundling.mjs'
 
 export const TEST_VERSION = '9.8.7-test'
 
+const gateway = {
+  entryPoints: { gateway: 'gateway/main.ts' },
+  define: { __RCLAUDE_VERSION__: JSON.stringify(TEST_VERSION) },
+}
+
 export interface Bundle {
   directory: string
+  /** Of the CLI's program, without the few lines that load it. */
   metafile: Metafile
 }
 
@@ -19,17 +25,13 @@ export async function bundleCli(programs: readonly ('rclaude' | 'gateway')[] = [
   const directory = mkdtempSync(join(tmpdir(), 'rclaude-cli-'))
   afterAll(() => rmSync(directory, { recursive: true, force: true, maxRetries: 5 }))
   symlinkSync(resolve('node_modules'), join(directory, 'node_modules')) // better-sqlite3 is not bundled
-  const entries = { rclaude: 'cli/main.ts', gateway: 'gateway/main.ts' }
-  const { metafile } = await build({
-    entryPoints: Object.fromEntries(programs.map((name) => [name, entries[name]])),
-    outdir: directory,
-    ...bundling,
-    splitting: true,
-    chunkNames: 'chunks/[name]-[hash]',
-    define: { __RCLAUDE_VERSION__: JSON.stringify(TEST_VERSION) },
-    metafile: true,
-    logLevel: 'error',
-  })
+  writeFileSync(join(directory, 'package.json'), '{"type":"module"}')
+  const where = { outdir: directory, metafile: true, logLevel: 'error' } as const
+  const [{ metafile }] = await Promise.all([
+    build({ ...cliProgram(TEST_VERSION), ...where }),
+    build({ ...cliCaller(TEST_VERSION), ...where }),
+    ...(programs.includes('gateway') ? [build({ ...bundling, ...gateway, ...where })] : []),
+  ])
   return { directory, metafile }
 }
 

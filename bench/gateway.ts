@@ -14,8 +14,11 @@ export interface BenchGateway {
   close(): Promise<void>
 }
 
-/** @param config without it the local gateway with the process launcher */
-export async function startBenchGateway(config?: string): Promise<BenchGateway> {
+/**
+ * @param config without it the local gateway with the process launcher
+ * @param settings more of the configuration, as variables of its environment
+ */
+export async function startBenchGateway(config?: string, settings: Record<string, string> = {}): Promise<BenchGateway> {
   const data = mkdtempSync(join(tmpdir(), 'rclaude-bench-'))
   const mode = config === undefined ? ['--local'] : ['--config', config]
   const gateway = spawn(process.execPath, [resolve('dist/gateway.js'), ...mode, '--data', data], {
@@ -27,6 +30,7 @@ export async function startBenchGateway(config?: string): Promise<BenchGateway> 
       RCLAUDE_CLAUDE: resolve('node_modules/.bin/claude'),
       RCLAUDE_LOG__LEVEL: 'error',
       ...(process.env.DOCKER_HOST && { DOCKER_HOST: process.env.DOCKER_HOST }),
+      ...settings,
     },
   })
   await until(() => existsSync(join(data, 'gateway.json')))

@@ -1,6 +1,6 @@
 /** Images without a registry: a few programs of this machine with the libraries they need, and the built agent. */
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { type DockerEngine, runDocker } from './docker-engine.ts'
 
@@ -19,16 +19,21 @@ export interface Images {
   remove(): void
 }
 
-/** @param tag of this run, so that two beside each other on one engine don't meet */
-export function importImages(engine: DockerEngine, tag: string): Images {
+/**
+ * @param tag of this run, so that two beside each other on one engine don't meet
+ * @param more programs, by the name that they get in `/bin`
+ */
+export function importImages(engine: DockerEngine, tag: string, more: Record<string, string> = {}): Images {
   const root = join(engine.directory, 'image')
   const folder = join(root, 'opt/rclaude')
   for (const path of ['etc', 'tmp', 'proc', 'dev', 'sys', 'bin', 'usr', 'opt'])
     mkdirSync(join(root, path), { recursive: true })
+  chmodSync(join(root, 'tmp'), 0o1777)
   const owners = `root:x:0:0:root:/root:/bin/sh\n${WORK_USER.name}:x:${WORK_USER.id}:${WORK_USER.id}::/home:/bin/sh\n`
   writeFileSync(join(root, 'etc/passwd'), owners)
   writeFileSync(join(root, 'etc/group'), `root:x:0:\n${WORK_USER.name}:x:${WORK_USER.id}:\n`)
-  for (const program of PROGRAMS) copyProgram(which(program), join(root, 'bin', program), root)
+  const programs = { ...Object.fromEntries(PROGRAMS.map((name) => [name, which(name)])), ...more }
+  for (const [name, file] of Object.entries(programs)) copyProgram(file, join(root, 'bin', name), root)
   const gitCore = execFileSync('git', ['--exec-path'], { encoding: 'utf8' }).trim()
   mkdirSync(join(root, gitCore), { recursive: true })
   for (const helper of ['git-remote-http', 'git-remote-https'])

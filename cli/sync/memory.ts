@@ -39,10 +39,12 @@ export interface FarEntry {
 
 export class Memory {
   readonly agreed = new Map<BytePath, Agreed>()
-  readonly near = new NearMemory(MAX_KNOWN)
+  readonly near = new NearMemory(MAX_KNOWN, (path) => this.#touch(path))
   #far = new Map<BytePath, FarEntry>()
   #farDigest: string | undefined
   #unread: string | undefined
+  /** Rows as they were read, of paths of which nothing has changed: they are written as they are. */
+  readonly #rowsRead = new Map<BytePath, string>()
   #isChanged = false
 
   /** @param saved what `text` gave */
@@ -55,6 +57,7 @@ export class Memory {
   load(): void {
     if (this.#unread === undefined) return
     const rows = JSON.parse(this.#unread) as Row[]
+    const texts = this.#unread.slice(1, -1).split(BETWEEN_ROWS)
     this.#unread = undefined
     for (const [path, agreed, nearMode, farMode, far, mode, size, near, ...facts] of rows) {
       const idOf = (id: string) => (id === '=' ? agreed : id) as ContentId
@@ -62,7 +65,8 @@ export class Memory {
       if (far !== '') this.#far.set(path, { id: idOf(far), mode, size })
       if (near !== '') this.near.put(path, asFacts(facts), idOf(near))
     }
-    this.near.isChanged = false
+    if (texts.length === rows.length) rows.forEach(([path], at) => void this.#rowsRead.set(path, texts[at] as string))
+    this.#isChanged = false
   }
 
   get far(): ReadonlyMap<BytePath, FarEntry> {
@@ -79,12 +83,18 @@ export class Memory {
   }
 
   get isChanged(): boolean {
-    return this.#isChanged || this.near.isChanged
+    return this.#isChanged
+  }
+
+  #touch(path: BytePath): void {
+    this.#rowsRead.delete(path)
+    this.#isChanged = true
   }
 
   replaceFar(entries: Map<BytePath, FarEntry>, digest: string): void {
     this.#far = entries
     this.#farDigest = digest
+    this.#rowsRead.clear()
     this.#isChanged = true
   }
 
@@ -92,52 +102,64 @@ export class Memory {
     if (entry === undefined) this.#far.delete(path)
     else this.#far.set(path, entry)
     this.#farDigest = undefined
-    this.#isChanged = true
+    this.#touch(path)
   }
 
   agree(path: BytePath, agreed: Agreed | undefined): void {
     if (agreed === undefined) this.agreed.delete(path)
     else this.agreed.set(path, agreed)
-    this.#isChanged = true
+    this.#touch(path)
   }
 
   /** For a file; it is as it was read then. */
   text(): string {
     this.#isChanged = false
-    this.near.isChanged = false
-    const rows = `[${this.#rows().join(',')}]`
+    const rows = `[${this.#rows().join(BETWEEN_ROWS)}]`
     return `${headOf(rows, this.farDigest)}\n${rows}`
   }
 
-  /** Each a `Row` in JSON, put together by hand: as arrays they would cost more than all else that a sync of nothing does. */
   #rows(): string[] {
-    const rows: string[] = []
     const paths = new Set([...this.agreed.keys(), ...this.#far.keys(), ...this.near.paths()])
-    for (const path of paths) {
-      const agreed = this.agreed.get(path)
-      const far = this.#far.get(path)
-      const near = this.near.entry(path)
-      const short = (id: ContentId | undefined) => (id === undefined ? '' : id === agreed?.id ? '=' : id)
-      const { size, mtimeMs, ctimeMs, ino, dev } = near?.facts ?? NO_FACTS
-      rows.push(
-        `[${JSON.stringify(path)},"${agreed?.id ?? ''}",${agreed?.nearMode ?? 0},${agreed?.farMode ?? 0},` +
-          `"${short(far?.id)}",${far?.mode ?? 0},${far?.size ?? 0},` +
-          `"${short(near?.id)}",${size},${mtimeMs},${ctimeMs},${ino},${dev}]`,
-      )
-    }
-    return rows
+    return Array.from(paths, (path) => this.#rowsRead.get(path) ?? this.#row(path))
+  }
+
+  /** A `Row` in JSON, put together by hand: as arrays they would cost more than all else that a sync of nothing does. */
+  #row(path: BytePath): string {
+    const agreed = this.agreed.get(path)
+    const far = this.#far.get(path)
+    const near = this.near.entry(path)
+    const short = (id: ContentId | undefined) => (id === undefined ? '' : id === agreed?.id ? '=' : id)
+    const { size, mtimeMs, ctimeMs, ino, dev } = near?.facts ?? NO_FACTS
+    return (
+      `[${JSON.stringify(path)},"${agreed?.id ?? ''}",${agreed?.nearMode ?? 0},${agreed?.farMode ?? 0},` +
+      `"${short(far?.id)}",${far?.mode ?? 0},${far?.size ?? 0},` +
+      `"${short(near?.id)}",${size},${mtimeMs},${ctimeMs},${ino},${dev}]`
+    )
   }
 }
 
-/** What the near files held, and whether that is worth keeping anew. */
+/** What the near files held. */
 class NearMemory extends ContentMemory {
-  isChanged = false
+  readonly #onChange: (path: BytePath) => void
+
+  constructor(limit: number, onChange: (path: BytePath) => void) {
+    super(limit)
+    this.#onChange = onChange
+  }
 
   override put(path: BytePath, facts: Facts, id: ContentId): void {
-    this.isChanged = true
     super.put(path, facts, id)
+    this.#onChange(path)
+  }
+
+  override delete(path: BytePath): void {
+    super.delete(path)
+    this.#onChange(path)
   }
 }
+
+/** Nothing that a row holds: JSON has no line end within a string. */
+const BETWEEN_ROWS = ',\n'
 
 type FactNumbers = [size: number, mtimeMs: number, ctimeMs: number, ino: number, dev: number]
 /** `=` is the id agreed on. */

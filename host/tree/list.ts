@@ -6,7 +6,7 @@
 import { existsSync, type Stats, unlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import ignore, { type Ignore } from 'ignore'
-import { readSmall } from './content.ts'
+import { type Facts, readSmall } from './content.ts'
 import { type BytePath, isOrdinary, isTemporary, joined, toText } from './names.ts'
 import { codeOf, type Tree } from './tree.ts'
 
@@ -45,11 +45,16 @@ export class TooManyPaths extends Error {
   }
 }
 
+/** Of `Stats` what is kept of each file while a tree is looked through: the whole, with its dates, is ten times as large. */
+export type Seen = Facts & Pick<Stats, 'mode'>
+
 /** Something that is there and no folder. */
 export interface Listed {
   path: BytePath
-  stats: Stats
+  seen: Seen
 }
+
+const seenOf = ({ mode, size, mtimeMs, ctimeMs, ino, dev }: Stats): Seen => ({ mode, size, mtimeMs, ctimeMs, ino, dev })
 
 /** What is there and may not be looked at: whatever is in it must not be taken for deleted. */
 export type OnDenied = (path: BytePath) => void
@@ -64,7 +69,7 @@ export async function listTree(
   const lister = new Lister(tree, selection, git, onDenied)
   await lister.list('', 0)
   const found: Listed[] = []
-  for (const [path, stats] of lister.found) found.push({ path, stats })
+  for (const [path, seen] of lister.found) found.push({ path, seen })
   return found.sort((a, b) => byBytes(a.path, b.path))
 }
 
@@ -75,7 +80,7 @@ export function* look(tree: Tree, paths: Iterable<BytePath>, onDenied: OnDenied)
       () => tree.look(path),
       () => onDenied(path),
     )
-    if (stats !== undefined && !stats.isDirectory()) yield { path, stats }
+    if (stats !== undefined && !stats.isDirectory()) yield { path, seen: seenOf(stats) }
   }
 }
 
@@ -88,7 +93,7 @@ export function isLeftOut(exclude: readonly string[]): (path: BytePath) => boole
 }
 
 class Lister {
-  readonly found = new Map<BytePath, Stats>()
+  readonly found = new Map<BytePath, Seen>()
   readonly #tree: Tree
   readonly #selection: Selection
   readonly #git: RunGit | undefined
@@ -197,7 +202,7 @@ class Lister {
 
   #add(path: BytePath, stats: Stats): void {
     if (this.found.size >= MAX_PATHS) throw new TooManyPaths()
-    this.found.set(path, stats)
+    this.found.set(path, seenOf(stats))
   }
 }
 

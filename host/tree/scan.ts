@@ -1,8 +1,8 @@
 /** A tree as a list of what is in it: contents by their ids, and what cannot travel by the reason. */
 import { createHash } from 'node:crypto'
-import { readlinkSync, type Stats } from 'node:fs'
+import { constants, readlinkSync } from 'node:fs'
 import { ChangedMeanwhile, type ContentId, contentOf, type KnownContent, linkId } from './content.ts'
-import type { Listed } from './list.ts'
+import type { Listed, Seen } from './list.ts'
 import { type BytePath, staysInside } from './names.ts'
 import { isNoWay, type Tree } from './tree.ts'
 
@@ -58,15 +58,15 @@ export async function scan(tree: Tree, listed: Iterable<Listed>, options: ScanOp
 }
 
 /** Without any waiting, where nothing need be read. */
-function known({ path, stats }: Listed, options: ScanOptions): Entry | undefined {
-  if (!stats.isFile()) return undefined
-  const id = options.known.get(path, stats)
-  return id !== undefined || options.wants?.(path) === false ? entry(path, stats, id) : undefined
+function known({ path, seen }: Listed, options: ScanOptions): Entry | undefined {
+  if (!isFile(seen)) return undefined
+  const id = options.known.get(path, seen)
+  return id !== undefined || options.wants?.(path) === false ? entry(path, seen, id) : undefined
 }
 
-async function lookAt(tree: Tree, { path, stats }: Listed, options: ScanOptions): Promise<Entry | Skipped | undefined> {
-  if (stats.isSymbolicLink()) return link(tree, path, stats)
-  if (!stats.isFile()) return { path, why: `it is a ${kindOf(stats)}` }
+async function lookAt(tree: Tree, { path, seen }: Listed, options: ScanOptions): Promise<Entry | Skipped | undefined> {
+  if (typeOf(seen) === constants.S_IFLNK) return link(tree, path, seen)
+  if (!isFile(seen)) return { path, why: `it is a ${kindOf(seen)}` }
   for (let attempt = 1; ; attempt++) {
     try {
       const now = await contentOf(tree, path, options.known)
@@ -79,11 +79,11 @@ async function lookAt(tree: Tree, { path, stats }: Listed, options: ScanOptions)
   }
 }
 
-function link(tree: Tree, path: BytePath, stats: Stats): Entry | Skipped | undefined {
+function link(tree: Tree, path: BytePath, seen: Seen): Entry | Skipped | undefined {
   try {
     const target = readlinkSync(tree.at(path), { encoding: 'latin1' })
     if (!staysInside(path, target)) return { path, why: 'the link leads out of the folder' }
-    return entry(path, stats, linkId(target))
+    return entry(path, seen, linkId(target))
   } catch (error) {
     if (isNoWay(error)) return undefined
     throw error
@@ -93,16 +93,20 @@ function link(tree: Tree, path: BytePath, stats: Stats): Entry | Skipped | undef
 const isDenied = (error: unknown) =>
   error instanceof Error && 'code' in error && ['EACCES', 'EPERM', 'ENXIO', 'EIO'].includes(String(error.code))
 
-const entry = (path: BytePath, stats: Stats, id: ContentId | undefined): Entry => ({
+type Kind = Pick<Seen, 'mode'>
+const typeOf = ({ mode }: Kind): number => mode & constants.S_IFMT
+const isFile = (seen: Kind): boolean => typeOf(seen) === constants.S_IFREG
+
+const entry = (path: BytePath, seen: Kind & Pick<Seen, 'size'>, id: ContentId | undefined): Entry => ({
   path,
   id,
-  mode: stats.isFile() ? stats.mode & 0o777 : 0o777,
-  size: stats.isFile() ? stats.size : 0,
+  mode: isFile(seen) ? seen.mode & 0o777 : 0o777,
+  size: isFile(seen) ? seen.size : 0,
 })
 
-function kindOf(stats: Stats): string {
-  if (stats.isFIFO()) return 'fifo'
-  return stats.isSocket() ? 'socket' : 'device'
+function kindOf(seen: Kind): string {
+  if (typeOf(seen) === constants.S_IFIFO) return 'fifo'
+  return typeOf(seen) === constants.S_IFSOCK ? 'socket' : 'device'
 }
 
 /** Of what counts in a manifest, which must be sorted: two that have the same digest say the same. */

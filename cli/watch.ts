@@ -9,7 +9,7 @@ import type { Gateway } from './api.ts'
 import { followEvents } from './follow.ts'
 import { type Leave, onInterrupt } from './interrupt.ts'
 import type { Lease } from './lease.ts'
-import { placeText } from './queue.ts'
+import { watchQueue } from './queue.ts'
 import type { RunView } from './run-view.ts'
 import { exitCodeOfTask, isKept } from './summary.ts'
 import type { World } from './world.ts'
@@ -71,7 +71,7 @@ async function follow(
   options: { since: number; signal: AbortSignal },
 ): Promise<Task> {
   const getTask = () => client.call(routes.getTask, { params: { taskId }, signal: options.signal })
-  const queue = watchQueue(getTask, view)
+  const queue = watchQueue(getTask, (place) => view.queued(place))
   let endedTurn = 0
   try {
     for await (const event of followEvents(client, taskId, options)) {
@@ -91,31 +91,6 @@ async function follow(
 
 const stillHeld = (cause: unknown): string =>
   `the gateway could not be told that you left on purpose, and may stop the task as --on-disconnect says (${cause instanceof Error ? cause.message : String(cause)})`
-/** While a task is queued, asks now and then where it stands. What cannot be asked is not worth a word. */
-function watchQueue(getTask: () => Promise<Task>, view: RunView) {
-  let timer: NodeJS.Timeout | undefined
-  const stop = () => {
-    clearTimeout(timer)
-    timer = undefined
-  }
-  const look = async () => {
-    const task = await getTask().catch(() => undefined)
-    if (timer === undefined) return
-    if (task !== undefined) await view.queued(placeText(task)).catch(() => {}) // whoever writes next meets it too
-    if (timer !== undefined) timer = setTimeout(look, QUEUE_LOOK_MS)
-  }
-  return {
-    stop,
-    sees(isQueued: boolean): void {
-      stop()
-      if (isQueued) timer = setTimeout(look, FIRST_QUEUE_LOOK_MS)
-    },
-  }
-}
-
-/** Most tasks leave the queue at once. */
-const FIRST_QUEUE_LOOK_MS = 500
-const QUEUE_LOOK_MS = 2_000
 
 async function stop({ client }: Gateway, taskId: string, view: RunView): Promise<void> {
   await view.note('stopping; what the task has done so far is saved first')

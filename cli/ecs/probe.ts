@@ -5,6 +5,7 @@ import { bad, type Finding, ok } from '../../protocol/finding.ts'
 import { routes } from '../../protocol/routes.ts'
 import { formatSeconds } from '../../protocol/units.ts'
 import { followEvents } from '../follow.ts'
+import { watchQueue } from '../queue.ts'
 import { LAUNCHER } from './placements.ts'
 
 /** How far it came, in order. */
@@ -26,10 +27,19 @@ export async function probe(client: Client, tell: (text: string) => void): Promi
   const params = { taskId: task.id }
   const stop = () => void client.call(routes.stopTask, { params, body: { reason: 'rclaude ecs doctor was ended' } })
   process.once('SIGINT', stop)
-  tell(`probe: ${task.id} is launched`)
+  tell(`probe: ${task.id} is to be launched`)
   const reached = new Map<Stage, number>()
+  let lastPlace: string | undefined
+  const queue = watchQueue(
+    () => client.call(routes.getTask, { params }),
+    async (place) => {
+      if (place !== undefined && place !== lastPlace) tell(`probe: it waits in the queue, ${place}`)
+      lastPlace = place
+    },
+  )
   try {
     for await (const event of followEvents(client, task.id, {})) {
+      if (event.type === 'state') queue.sees(event.state === 'queued')
       const stage = stageOf(event)
       if (stage !== undefined && !reached.has(stage)) reached.set(stage, Date.now() - begun)
       if (event.type === 'step' && event.step === 'launch' && event.message !== undefined)
@@ -37,6 +47,7 @@ export async function probe(client: Client, tell: (text: string) => void): Promi
       if (event.type === 'warning') tell(`probe: ${event.message}`)
     }
   } finally {
+    queue.stop()
     process.off('SIGINT', stop)
   }
   const ended = await client.call(routes.getTask, { params })

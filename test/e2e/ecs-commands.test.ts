@@ -10,6 +10,7 @@ import { routes } from '../../protocol/routes.ts'
 import type { Ecs } from '../helpers/ecs/server.ts'
 import { ecsLauncherAt, IMAGE } from '../helpers/ecs/site.ts'
 import { ecsWorld } from '../helpers/ecs/world.ts'
+import { eventually } from '../helpers/eventually.ts'
 import { launchOptions, launchSpec } from '../helpers/launching.ts'
 import { World } from '../helpers/world.ts'
 
@@ -114,6 +115,20 @@ test('doctor looks at each permission, and a task dials back', async () => {
   const active = [...ecs.operations.definitions.values()].filter(({ status }) => status === 'ACTIVE')
   expect(active.map(({ revision }) => revision)).toEqual([1])
 }, 60_000)
+
+test('a probe that a limit keeps waiting says so', async () => {
+  const { world } = await commandsAt({ ...NO_SWEEP, RCLAUDE_LIMITS__MAX_TASKS: '1' })
+  const task = await world.createTask({ agent: 'command', command: ['sleep', '600'], workspace: { kind: 'none' } })
+  await world.state(task.id, 'running')
+  const doctor = world.startCli(['ecs', 'doctor'], { env: world.asAdmin })
+  let said = ''
+  doctor.process.stderr?.on('data', (text) => {
+    said += text
+  })
+  await eventually('it says so', () => said.includes('waits in the queue, 1st; limits.maxTasks'))
+  await world.api().call(routes.stopTask, { params: { taskId: task.id }, body: { reason: 'the test goes on' } })
+  expect((await doctor.result).code).toBe(0)
+})
 
 test('doctor names each action that is missing, and launches nothing until it is there', async () => {
   const { ecs, ecsCommand } = await commandsAt()

@@ -15,6 +15,7 @@ import { createOfflineSwitch } from './offline.ts'
 import { PortConnections } from './ports/connections.ts'
 import { ProcessService, TERMINAL_LIMITS } from './processes/service.ts'
 import type { Worker } from './processes/user.ts'
+import { endContainers, giveSharedFolders } from './run/docker-engine.ts'
 import { directoriesOf, makeDirectories } from './run/environment.ts'
 import { Runner } from './run/runner.ts'
 import type { StopCause } from './run/stop.ts'
@@ -53,6 +54,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const way = wayTo(options.gatewayUrl, options.env)
   const directories = directoriesOf(options.directory)
   const user = options.worker
+  const engineSocket = options.env[AGENT_ENV.engineSocket]
+  if (engineSocket !== undefined && user !== undefined) await giveSharedFolders(options.directory, engineSocket, user)
   await makeDirectories(directories, user)
   const ending = new AbortController()
   const machine = await machineName(options.env, options.log)
@@ -159,6 +162,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     offline.stop()
     connections.close()
     await processes.close()
+    if (engineSocket !== undefined) await endContainers(engineSocket).catch(() => {}) // it has ended, or never began
     void log.close()
     uplink.abandon()
     ending.abort()

@@ -10,6 +10,8 @@ export interface MachineOptions {
   image?: string
   /** False with --no-spot. */
   spot?: boolean
+  /** False with --no-docker. */
+  docker?: boolean
 }
 
 /**
@@ -22,11 +24,16 @@ export function machineOf(
   project: Project | undefined,
   offers: Offers,
 ): { machine: Machine | undefined; leftAside: string[] } {
-  const { image, cpu, memory } = project?.settings ?? {}
+  const { image, cpu, memory, docker } = project?.settings ?? {}
   const wanted = [
     { key: 'image', value: image, isOffered: offers.images !== undefined },
     { key: 'cpu', value: cpu, isOffered: offers.size !== undefined },
     { key: 'memory', value: memory, isOffered: offers.size !== undefined },
+    {
+      key: 'docker',
+      value: options.docker === undefined && docker ? docker : undefined,
+      isOffered: offers.docker === true,
+    },
   ].filter(({ value }) => value !== undefined)
   const taken = Object.fromEntries(wanted.flatMap(({ key, value, isOffered }) => (isOffered ? [[key, value]] : [])))
   const all: MachineOptions = { ...taken, ...given(options) }
@@ -35,6 +42,7 @@ export function machineOf(
     ...(all.memory !== undefined && { memoryBytes: all.memory }),
     ...(all.image !== undefined && { image: all.image }),
     ...(all.spot !== undefined && { spot: all.spot }),
+    ...(all.docker === true && { docker: true }),
   }
   return {
     machine: Object.keys(machine).length === 0 ? undefined : machine,
@@ -48,5 +56,5 @@ export function offersOf(info: Pick<GatewayInfo, 'launchers' | 'defaultLauncher'
   return info.launchers.find((one) => one.name === name)?.offers ?? {}
 }
 
-const given = ({ cpu, memory, image, spot }: MachineOptions): MachineOptions =>
-  Object.fromEntries(Object.entries({ cpu, memory, image, spot }).filter(([, value]) => value !== undefined))
+const given = ({ cpu, memory, image, spot, docker }: MachineOptions): MachineOptions =>
+  Object.fromEntries(Object.entries({ cpu, memory, image, spot, docker }).filter(([, value]) => value !== undefined))

@@ -46,6 +46,7 @@ export const ProjectFile = z.strictObject({
   image: ImageName.optional(),
   cpu: Cpus.optional(),
   memory: Size.pipe(MemoryBytes).optional(),
+  docker: z.boolean().optional(),
   /** Patterns as in .gitignore: ignored files that go along, and others that do not. */
   include: list.optional(),
   exclude: list.optional(),

@@ -66,5 +66,6 @@ ${line('check', check, 'npm test')}
 # image: registry.example.org/team/build:7   # with launchers that have containers, as are:
 # cpu: 2
 # memory: 4GiB
+# docker: true                   # a Docker engine of its own, for compose files and tests with containers
 `
 }

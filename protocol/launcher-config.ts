@@ -56,6 +56,30 @@ const ProcessSection = z
   })
   .prefault({})
 
+/** Mode or name, as `docker run --network` takes it. */
+const Network = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/, 'expected a network such as bridge')
+
+/** The engine of a task that asks for one (`--docker`), in a container of its own beside the task's. */
+const TaskEngine = z.strictObject({
+  /** Its program is started as `dockerd ...`. */
+  image: ImageName,
+  /** Of dockerd, after the one that names its socket. */
+  args: z.array(z.string().min(1).max(1_000)).max(50).default([]),
+  /** Whoever uses such an engine can become root on the machine that it runs on. */
+  privileged: z.boolean().default(true),
+  /** Of one that is not privileged, besides what a container has unless told. */
+  capabilities: z
+    .array(z.string().regex(/^[A-Z][A-Z_]*$/, 'expected a capability such as NET_ADMIN'))
+    .max(50)
+    .default([]),
+  /** Where the task has the machine's own network, which the engine must not have: it would change it. */
+  network: Network.refine(
+    (mode) => mode !== 'host',
+    'must not be host: the engine would change the network of its machine',
+  ).default('bridge'),
+})
+export type TaskEngine = z.infer<typeof TaskEngine>
+
 export const DockerSection = z
   .strictObject({
     ...container,
@@ -65,12 +89,9 @@ export const DockerSection = z
       .string()
       .regex(/^(unix:\/\/\/|tcp:\/\/|https?:\/\/)./, 'expected unix:///path, tcp://host:port or https://host:port')
       .optional(),
-    /** Mode or name of the network, as `docker run --network` takes it. */
-    network: z
-      .string()
-      .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/, 'expected a network such as bridge')
-      .refine((mode) => mode !== 'none', 'must not be none: the agent has to reach the gateway')
-      .default('bridge'),
+    network: Network.refine((mode) => mode !== 'none', 'must not be none: the agent has to reach the gateway').default(
+      'bridge',
+    ),
     pull: z.enum(['missing', 'always', 'never']).default('missing'),
     /** Of a container, threads counted. */
     maxProcesses: z.number().int().min(64).max(1_000_000).default(4_096),
@@ -84,6 +105,8 @@ export const DockerSection = z
       .string()
       .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*(:\d+)?$/, 'expected a user such as 1000:1000')
       .default('1000:1000'),
+    /** Undefined: no task has an engine. */
+    taskEngine: TaskEngine.optional(),
     /** Of every container, besides the launcher's own. */
     labels: z.record(z.string().min(1).max(128), z.string().max(1_000)).default({}),
     deadlines: deadlines(900, 120),
@@ -118,6 +141,8 @@ export const EcsSection = z
     capacity: z.enum(['fargate', 'fargate-spot', 'ec2']).default('fargate'),
     /** When there is no Spot capacity: take Fargate at its full price, instead of waiting. */
     onDemandFallback: z.boolean().default(true),
+    /** For `ec2`; undefined: no task has an engine. It is privileged: ECS gives no other way. */
+    taskEngine: TaskEngine.pick({ image: true, args: true }).optional(),
     /** Of the cluster; for `ec2`. */
     capacityProviders: z.array(z.string().min(1).max(255)).max(20).default([]),
     /** Pulls the image and writes the log. */
@@ -138,12 +163,14 @@ export const EcsSection = z
     usdPerHour: UsdPerHour.optional(),
   })
   .superRefine(defaultsWithinCaps)
-  .superRefine(({ capacity, capacityProviders, ephemeralStorage }, context) => {
+  .superRefine(({ capacity, capacityProviders, ephemeralStorage, taskEngine }, context) => {
     const refuse = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message })
     if (capacity === 'ec2' && capacityProviders.length === 0)
       refuse('capacityProviders', 'is empty: with capacity ec2, name one of the cluster at least')
     if (capacity !== 'ec2' && capacityProviders.length > 0)
       refuse('capacityProviders', `is for capacity ec2, not ${capacity}`)
+    if (capacity !== 'ec2' && taskEngine !== undefined)
+      refuse('taskEngine', `is for capacity ec2: on Fargate there can be no Docker engine for a task`)
     if (capacity === 'ec2' && ephemeralStorage !== undefined)
       refuse('ephemeralStorage', 'is for Fargate: with capacity ec2 it is as the instances have it')
   })
@@ -158,8 +185,10 @@ export const LaunchersSection = z
   })
   .prefault({})
 
-/** What a section says of images and sizes, as launchers declare it. */
-export function offersOf(section: Pick<DockerSection, 'image' | 'images'> & Sized): Required<Omit<Offers, 'spot'>> {
+/** What a section says of images, sizes and engines, as launchers declare it. */
+export function offersOf(
+  section: Pick<DockerSection, 'image' | 'images'> & { taskEngine?: object | undefined } & Sized,
+): Omit<Offers, 'spot'> & Required<Pick<Offers, 'images' | 'size'>> {
   return {
     images: Object.fromEntries(AGENTS.map((agent) => [agent, section.images[agent] ?? section.image])),
     size: {
@@ -168,5 +197,6 @@ export function offersOf(section: Pick<DockerSection, 'image' | 'images'> & Size
       memoryBytes: section.memory,
       maxMemoryBytes: section.maxMemory,
     },
+    ...(section.taskEngine && { docker: true }),
   }
 }

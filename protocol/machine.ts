@@ -26,15 +26,18 @@ export const Machine = z.object({
   image: ImageName.optional(),
   /** Cheaper, and may be taken away in the middle of the work. */
   spot: z.boolean().optional(),
+  /** With a Docker engine of its own, for what the work does with Docker. */
+  docker: z.boolean().optional(),
 })
 export type Machine = z.infer<typeof Machine>
 
-/** `2 CPUs, 4.0 GiB, spot, image example.org/build:7`; empty when nothing is said. */
-export const machineText = ({ cpu, memoryBytes, spot, image }: Machine): string =>
+/** `2 CPUs, 4.0 GiB, spot, with Docker, image example.org/build:7`; empty when nothing is said. */
+export const machineText = ({ cpu, memoryBytes, spot, docker, image }: Machine): string =>
   [
     cpu === undefined ? '' : `${cpu} ${cpu === 1 ? 'CPU' : 'CPUs'}`,
     memoryBytes === undefined ? '' : formatBytes(memoryBytes),
     spot === undefined ? '' : spot ? 'spot' : 'on demand',
+    docker === true ? 'with Docker' : '',
     image === undefined ? '' : `image ${image}`,
   ]
     .filter((part) => part !== '')
@@ -49,5 +52,7 @@ export const Offers = z.object({
     .optional(),
   /** Whether it takes machines that may be taken away again, unless a task says otherwise. */
   spot: z.boolean().optional(),
+  /** A Docker engine of its own, for a task that asks for one. */
+  docker: z.literal(true).optional(),
 })
 export type Offers = z.infer<typeof Offers>

@@ -19,7 +19,12 @@ export const AGENT_ENV = {
   directory: 'RCLAUDE_DIR',
   /** Name or number of the user that the work runs as, where the agent is root; without, the work runs as the agent does. */
   workUser: 'RCLAUDE_WORK_USER',
+  /** Socket of the task's Docker engine, in a folder of its own; unset where it has none. */
+  engineSocket: 'RCLAUDE_ENGINE_SOCKET',
 } as const
+
+/** Folders of a placement that its Docker engine has at the same path, so that what the work mounts from them is there. */
+export const ENGINE_FOLDERS = ['work', 'home', 'artifacts', 'tmp'] as const
 
 /** What a process launcher passes on to the agent, and the agent to the work: nothing else is inherited. */
 export const INHERITED_ENV = [

@@ -78,7 +78,7 @@ const gatewayOnly: MiddlewareHandler = async (c, next) => {
 
 function runRoutes({ runner, log, health, shutdown }: AgentAppOptions): Hono<AgentEnv> {
   const app = new Hono<AgentEnv>()
-  for (const path of ['/run', '/stop', '/shutdown', '/events', '/health']) app.use(path, gatewayOnly)
+  for (const path of ['/run', '/stop', '/engine-ended', '/shutdown', '/events', '/health']) app.use(path, gatewayOnly)
   app.get('/run', (c) => c.json(runner.status))
   app.post('/run', async (c) => {
     runner.begin(await parseBody(c.req.raw, RunSpec))
@@ -87,6 +87,11 @@ function runRoutes({ runner, log, health, shutdown }: AgentAppOptions): Hono<Age
   app.post('/stop', async (c) => {
     const { reason } = await parseBody(c.req.raw, z.object({ reason: z.string() }))
     runner.stop({ outcome: 'cancelled', reason: 'user', message: reason })
+    return c.json(runner.status)
+  })
+  app.post('/engine-ended', async (c) => {
+    const { message } = await parseBody(c.req.raw, z.object({ message: z.string() }))
+    runner.engineEnded(message)
     return c.json(runner.status)
   })
   app.post('/shutdown', (c) => {

@@ -19,7 +19,7 @@ export async function composeWarning(
   const sockets = [socket, ...(XDG_RUNTIME_DIR ? [join(XDG_RUNTIME_DIR, 'docker.sock')] : [])]
   if ((await firstOf(sockets, exists)) !== undefined) return undefined
   if ((await findProgram('podman', foldersOf(PATH))) !== undefined) return undefined
-  return `${found} wants Docker, which is not here (on Fargate it cannot be): --env DOCKER_HOST=... gives a task an engine elsewhere`
+  return `${found} wants Docker, which is not here (on Fargate it cannot be): --docker gives a task an engine of its own where the launcher offers one, --env DOCKER_HOST=... one elsewhere`
 }
 
 async function firstOf<T>(all: readonly T[], is: (one: T) => Promise<boolean>): Promise<T | undefined> {

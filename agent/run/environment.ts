@@ -45,6 +45,7 @@ export function workEnvironment(
   spec: Pick<RunSpec, 'env' | 'secrets'> | undefined,
 ): Record<string, string> {
   const asked = { ...spec?.env, ...spec?.secrets }
+  const engineSocket = base.own[AGENT_ENV.engineSocket]
   // A proxy that the task names counts, in whichever of its two forms.
   const isAsked = (name: string) => name.toLowerCase() in asked || name.toUpperCase() in asked
   const inherited = INHERITED_ENV.flatMap((name) => {
@@ -58,6 +59,7 @@ export function workEnvironment(
     SHELL: '/bin/sh',
     TERM: 'dumb',
     TMPDIR: base.directories.temporary,
+    ...(engineSocket && { DOCKER_HOST: `unix://${engineSocket}` }),
     ...asked,
     RCLAUDE_ARTIFACTS: base.directories.artifacts,
     [AGENT_ENV.taskId]: base.taskId,

@@ -2,7 +2,7 @@
 import { proxyPasswords } from '../../host/proxy.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { type EventBody, NO_USAGE, type RunResult } from '../../protocol/event.ts'
-import type { RunSpec, RunStatus, RunWorkspace } from '../../protocol/run.ts'
+import { AGENT_ENV, type RunSpec, type RunStatus, type RunWorkspace } from '../../protocol/run.ts'
 import type { Adapter } from '../adapters/adapter.ts'
 import type { EventLog } from '../events/log.ts'
 import type { WorkUser } from '../processes/child.ts'
@@ -41,6 +41,7 @@ export class Runner {
   /** The workspace was fetched and the setup succeeded: later turns find both done. */
   #isPrepared = false
   #stop = new Stop()
+  readonly #engineEnded = new AbortController()
   #work: Promise<void> = Promise.resolve()
 
   constructor(options: RunnerOptions) {
@@ -79,6 +80,11 @@ export class Runner {
   /** The turn ends as soon as it can, with what it has. */
   stop(cause: StopCause): void {
     this.#stop.because(cause)
+  }
+
+  /** The task's Docker engine will not answer any more: work that still waits for it fails, all other goes on. */
+  engineEnded(message: string): void {
+    this.#engineEnded.abort(new Error(message))
   }
 
   /** Resolves when no turn works. */
@@ -124,6 +130,8 @@ export class Runner {
       },
       env: workEnvironment(base, spec),
       cwd: base.directories.work,
+      engineSocket: base.own[AGENT_ENV.engineSocket],
+      engineEnded: this.#engineEnded.signal,
       home: base.directories.home,
       user,
       stop,

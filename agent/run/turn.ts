@@ -18,6 +18,7 @@ import type { SavedTurn, TurnWorkspace } from '../workspace/turn-workspace.ts'
 import { withheldText } from '../workspace/withhold.ts'
 import { type Checkpoints, startCheckpoints } from './checkpoints.ts'
 import { composeWarning } from './compose-file.ts'
+import { engineAnswers } from './docker-engine.ts'
 import { runShell } from './shell.ts'
 import type { Stop } from './stop.ts'
 import { startWatchdog, type Watchdog } from './watchdog.ts'
@@ -33,6 +34,10 @@ export interface TurnOptions {
   env: Record<string, string>
   cwd: string
   home: string
+  /** Of the task's Docker engine, if it has one. */
+  engineSocket?: string | undefined
+  /** Fires, with an Error for people, when that is known to have ended. */
+  engineEnded?: AbortSignal
   user: WorkUser | undefined
   stop: Stop
   /** Takes events, secrets masked; resolves when it can take more. */
@@ -97,9 +102,16 @@ async function prepare(options: TurnOptions): Promise<Ending | undefined> {
     const compose = await composeWarning(options.cwd, options.env)
     for (const message of [...missing, ...(compose === undefined ? [] : [compose])])
       await options.emit({ type: 'warning', message })
-    return undefined
   } catch (error) {
     return failed('workspace', `the workspace could not be fetched: ${messageOf(error)}`)
+  }
+  try {
+    const { engineSocket, engineEnded, user, stop } = options
+    const signal = engineEnded === undefined ? stop.signal : AbortSignal.any([stop.signal, engineEnded])
+    if (engineSocket !== undefined) await engineAnswers(engineSocket, user, signal)
+    return undefined
+  } catch (error) {
+    return failed('launch', messageOf(error))
   }
 }
 

@@ -69,6 +69,8 @@ export function define(world: World): Command {
     .option('--memory <size>', 'memory of its machine', size)
     .option('--spot', 'on a cheaper machine, which may be taken away in the middle of the work')
     .option('--no-spot', 'on one that is not')
+    .option('--docker', 'with a Docker engine of its own, where the launcher offers one')
+    .option('--no-docker', 'without, whatever .rclaude.yaml says')
     .option('--forward-host <host>', 'let rclaude forward reach this host through the task', collect)
     .option('--depth <n>', 'commits of history to send, or to clone', wholeNumber)
     .option('--exclude <pattern>', 'leave these files out (as in .gitignore)', collect)

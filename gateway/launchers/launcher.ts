@@ -39,10 +39,13 @@ export interface LaunchOptions {
 }
 
 export type PlacementStatus =
-  /** It waits for a machine, or for its image; `detail` says for what, for people. */
-  | { status: 'pending'; detail?: string }
-  /** `since` is when it began to, where that is known. */
-  | { status: 'running'; since?: string }
+  /**
+   * It waits for a machine, or for its image; `detail` says for what, for people. Where `isCutOff`, its launch was ended in
+   * the middle, and nothing goes on until it is asked for again.
+   */
+  | { status: 'pending'; detail?: string; isCutOff?: true }
+  /** `since` is when it began to, where that is known; `engineEnded` why the task's Docker engine did, without which it goes on. */
+  | { status: 'running'; since?: string; engineEnded?: string }
   /** It has ended; `detail` is what the launcher knows of why, for people. */
   | {
       status: 'stopped' | 'gone'
@@ -68,6 +71,8 @@ export interface Launcher {
   /** What keeps the work apart from the machine. */
   readonly isolation: 'none' | 'container'
   readonly offers: Offers
+  /** Where these have no `docker`: why, and what to do. */
+  readonly whyNoDocker?: string
   /** In seconds: until the machine runs, and from then on until the agent has dialled. Without: the gateway's `deadlines`. */
   readonly deadlines?: { launch: number; dial: number }
   /**
@@ -108,8 +113,10 @@ export const agentEnvironment = (spec: LaunchSpec): Record<string, string> => ({
   [AGENT_ENV.joinCode]: spec.joinCode,
 })
 
+export const CONTAINER_DIRECTORY = '/rclaude'
+
 /** In a container the agent keeps state, workspace and home in the container's own layer: gone with it. */
 export const containerEnvironment = (spec: LaunchSpec): Record<string, string> => ({
   ...agentEnvironment(spec),
-  [AGENT_ENV.directory]: '/rclaude',
+  [AGENT_ENV.directory]: CONTAINER_DIRECTORY,
 })

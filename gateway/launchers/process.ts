@@ -185,6 +185,7 @@ export function createProcessLauncher(options: ProcessLauncherOptions): Launcher
     name: 'process',
     isolation: 'none',
     offers: {},
+    whyNoDocker: 'its tasks run on this machine, and use its Docker engine if it has one',
     launch,
     async inspect(placements) {
       const known = new Map((await records()).map((record) => [record.launchId, record]))

@@ -25,6 +25,9 @@ export class Looks {
   readonly #told = new WeakMap<AgentLink, string>()
   /** What the machine of each starting task was last said to wait for. */
   readonly #waitsFor = new Map<TaskId, string>()
+  /** How the Docker engine of a task was said to have ended, and the agents that know. */
+  readonly #engineTold = new Map<TaskId, string>()
+  readonly #engineToldTo = new WeakSet<AgentLink>()
   /** Why the last attempt to talk to a task's agent failed, for the message of a task that is given up for it. */
   readonly #trouble = new Map<TaskId, string>()
 
@@ -57,6 +60,7 @@ export class Looks {
   }
 
   #atStarting(task: Task & { state: 'starting' }, status: PlacementStatus | undefined): Promise<void> {
+    this.#tellEngineEnded(task, status)
     if (status?.status === 'pending' && status.detail !== undefined) this.#tellWait(task, status.detail)
     return this.#leave(task, verdictOnStarting(task, this.#seen(task, status)))
   }
@@ -72,6 +76,25 @@ export class Looks {
     )
   }
 
+  /** The task is told once, and once more after a restart; its agent, which may wait for it, each time it has dialled in. */
+  #tellEngineEnded(task: Task & { state: 'starting' | 'running' }, status: PlacementStatus | undefined): void {
+    if (status?.status !== 'running' || status.engineEnded === undefined) return
+    const message = status.engineEnded
+    const { launchId } = task.placement
+    const link = this.#context.links.ofLaunch(launchId)
+    if (link?.isAttached && !this.#engineToldTo.has(link)) {
+      this.#engineToldTo.add(link)
+      link.call('POST', '/engine-ended', { message }).catch(() => this.#engineToldTo.delete(link))
+    }
+    if (this.#engineTold.get(task.id) === message) return
+    this.#engineTold.set(task.id, message)
+    this.#context.store.changeTask(task.id, (now) =>
+      'placement' in now && now.placement?.launchId === launchId
+        ? { events: [{ type: 'warning', message }] }
+        : undefined,
+    )
+  }
+
   /** No launch of it is under way here, so it was cut off by the end of an earlier gateway. */
   async #recoverLaunch(task: Task & { state: 'launching' }): Promise<void> {
     const launch = this.#context.store.getLaunch(task.launchId)
@@ -80,7 +103,9 @@ export class Looks {
     if (launcher !== undefined && found !== undefined) {
       const { taskId, ...placement } = found
       const status = (await launcher.inspect([placement])).get(placement.launchId)
-      if (!isGone(status)) return placed(this.#context, placement, taskId)
+      const isHalf = status?.status === 'pending' && status.isCutOff === true
+      if (isHalf && task.stopRequested === undefined && (await askAgain(this.#context, task))) return
+      if (!isHalf && !isGone(status)) return placed(this.#context, placement, taskId)
       await launcher.stop(placement, 'its launch was cut off')
     } else if (task.stopRequested === undefined && (await askAgain(this.#context, task))) return
     this.#context.store.changeTask(task.id, (now) => {
@@ -95,6 +120,7 @@ export class Looks {
 
   async #atRunning(task: Task & { state: 'running' }, status: PlacementStatus | undefined): Promise<void> {
     this.#waitsFor.delete(task.id)
+    this.#tellEngineEnded(task, status)
     const verdict = verdictOnRunning(task, this.#seen(task, status))
     if (verdict !== undefined) return this.#leave(task, verdict)
     const { launchId } = task.placement
@@ -154,6 +180,7 @@ export class Looks {
     if (left === undefined) return
     this.#trouble.delete(seen.id)
     this.#waitsFor.delete(seen.id)
+    this.#engineTold.delete(seen.id)
     if ('placement' in seen && seen.placement) this.#context.heldUp.delete(seen.placement.launchId)
     await finish(this.#context, left)
   }

@@ -11,7 +11,7 @@ import type { Launcher } from '../launchers/launcher.ts'
  * @throws RclaudeError `invalid` for what it does not offer, or not that much of
  */
 export function machineFor(launcher: Launcher, { agent, machine = {} }: Pick<TaskSpec, 'agent' | 'machine'>): Machine {
-  const { images, size, spot } = launcher.offers
+  const { images, size, spot, docker } = launcher.offers
   if (machine.image !== undefined && images === undefined) refuse(launcher, '--image', 'its tasks run in no container')
   if (machine.spot !== undefined && spot === undefined) refuse(launcher, '--spot', 'it has one kind of machines')
   for (const [option, value] of [
@@ -19,10 +19,13 @@ export function machineFor(launcher: Launcher, { agent, machine = {} }: Pick<Tas
     ['--memory', machine.memoryBytes],
   ] as const)
     if (value !== undefined && size === undefined) refuse(launcher, option, 'its machines have the size they have')
+  if (machine.docker === true && docker === undefined)
+    refuse(launcher, '--docker', launcher.whyNoDocker ?? 'it has no Docker engines for tasks')
   const resolved = {
     ...(images && { image: machine.image ?? images[agent] }),
     ...(size && { cpu: machine.cpu ?? size.cpu, memoryBytes: machine.memoryBytes ?? size.memoryBytes }),
     ...(spot !== undefined && { spot: machine.spot ?? spot }),
+    ...(machine.docker === true && { docker: true }),
   } as Machine
   if (size !== undefined) {
     const { cpu = 0, memoryBytes = 0 } = resolved

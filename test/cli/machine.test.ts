@@ -17,6 +17,16 @@ test('what the launcher does not offer is left aside when a file says it, and se
   expect(machineOf({ image: 'mine', spot: true }, project, {}).machine).toEqual({ image: 'mine', spot: true })
 })
 
+test('Docker is asked for by the option or the file, and the option can take it back', () => {
+  const asking = { file: '/p/.rclaude.yaml', settings: { docker: true } }
+  const machine = (options: { docker?: boolean }, offers: { docker?: true }) => machineOf(options, asking, offers)
+  expect(machine({}, { docker: true })).toEqual({ machine: { docker: true }, leftAside: [] })
+  expect(machine({}, {})).toEqual({ machine: undefined, leftAside: ['docker'] })
+  expect(machine({ docker: false }, { docker: true })).toEqual({ machine: undefined, leftAside: [] })
+  expect(machine({ docker: false }, {}).leftAside).toEqual([])
+  expect(machine({ docker: true }, {})).toEqual({ machine: { docker: true }, leftAside: [] })
+})
+
 test('a gateway that is older offers nothing', () => {
   const launchers = [
     { name: 'process', isolation: 'none' as const },

@@ -8,6 +8,7 @@ import { type Gateway, startGateway } from '../../gateway/server.ts'
 import { type Client, createClient } from '../../protocol/client.ts'
 import { GatewayConfig } from '../../protocol/config.ts'
 import { newGatewayId } from '../../protocol/ids.ts'
+import type { Machine } from '../../protocol/machine.ts'
 import { routes } from '../../protocol/routes.ts'
 import type { Task } from '../../protocol/task.ts'
 import { eventually } from '../helpers/eventually.ts'
@@ -22,12 +23,14 @@ export interface JourneyOptions {
   promise(what: string, work: () => Promise<void>): void
   site(): Site
   patienceMs: number
+  /** What every task asks for. */
+  machine?: Machine
 }
 
-export function journeys({ name, promise, site, patienceMs }: JourneyOptions): void {
+export function journeys({ name, promise, site, patienceMs, machine }: JourneyOptions): void {
   promise('a task runs to its end, and its machine is gone before it has ended', async () => {
     await withGateway(name, site(), async (gateway) => {
-      const { id } = await gateway.create(['sh', '-c', 'echo made it'])
+      const { id } = await gateway.create(['sh', '-c', 'echo made it'], machine)
       const task = await gateway.until(id, 'ended', patienceMs)
       expect(task).toMatchObject({ outcome: 'succeeded', spec: { launcher: name } })
       expect(await gateway.left()).toEqual([])
@@ -36,7 +39,7 @@ export function journeys({ name, promise, site, patienceMs }: JourneyOptions): v
 
   promise('a task goes on under a gateway that is restarted, and is stopped by the next one', async () => {
     await withGateway(name, site(), async (gateway) => {
-      const { id } = await gateway.create(['sleep', '600'])
+      const { id } = await gateway.create(['sleep', '600'], machine)
       const { placement } = await gateway.until(id, 'running', patienceMs)
       await gateway.restart()
       await eventually('its agent is back', async () => isOnline(await gateway.task(id)), patienceMs)
@@ -49,7 +52,7 @@ export function journeys({ name, promise, site, patienceMs }: JourneyOptions): v
 
   promise('a task whose machine dies has ended soon, and says what is known of it', async () => {
     await withGateway(name, site(), async (gateway) => {
-      const { id } = await gateway.create(['sleep', '600'])
+      const { id } = await gateway.create(['sleep', '600'], machine)
       const { placement } = await gateway.until(id, 'running', patienceMs)
       await site().kill({ ...placement, taskId: id })
       const ended = await gateway.until(id, 'ended', patienceMs)
@@ -121,11 +124,16 @@ class Journey {
 
   api(): Client {
     const token = readFileSync(join(this.#directory, 'data/admin-token'), 'utf8').trim()
-    return createClient({ baseUrl: `http://127.0.0.1:${this.#port}`, token, version: 'test' })
+    const { listen } = this.#site
+    const host = listen === '0.0.0.0' ? '127.0.0.1' : listen
+    return createClient({ baseUrl: `http://${host}:${this.#port}`, token, version: 'test' })
   }
 
-  create(command: string[]): Promise<Task> {
-    return this.api().call(routes.createTask, { body: { agent: 'command', command, workspace: { kind: 'none' } } })
+  create(command: string[], machine: Machine | undefined): Promise<Task> {
+    const workspace = { kind: 'none' } as const
+    return this.api().call(routes.createTask, {
+      body: { agent: 'command', command, workspace, ...(machine && { machine }) },
+    })
   }
 
   task(taskId: string): Promise<Task> {

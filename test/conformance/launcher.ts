@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, type TestContext, test } from 'v
 import type { Launcher, LaunchSpec, PlacementStatus } from '../../gateway/launchers/launcher.ts'
 import { machineFor } from '../../gateway/tasks/machine.ts'
 import { newGatewayId, newLaunchId } from '../../protocol/ids.ts'
+import type { Machine } from '../../protocol/machine.ts'
 import type { Placement } from '../../protocol/task.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { launchOptions, launchSpec } from '../helpers/launching.ts'
@@ -16,12 +17,17 @@ import type { MakeSite, Site } from './site.ts'
 export interface ConformanceOptions {
   /** For one thing to happen: a machine to run, an agent to dial, a machine to be gone. */
   patienceMs?: number
+  /** What every task asks for. */
+  machine?: Machine
+  /** Where a launcher is tried in several ways: this one, for the tests' names. */
+  how?: string
 }
 
 /** @param name as the launcher calls itself */
 export function launcherConformance(name: string, makeSite: MakeSite, options: ConformanceOptions = {}): void {
   const patienceMs = options.patienceMs ?? 20_000
   const timeout = 6 * patienceMs
+  const asking = options.machine === undefined ? {} : { machine: options.machine }
   let site: Site
   let whyNot: string | undefined
   let dials: Dials
@@ -64,7 +70,7 @@ export function launcherConformance(name: string, makeSite: MakeSite, options: C
   /** A gateway with a launch of its own, not asked for yet. */
   async function scene(over: Partial<LaunchSpec> = {}, gatewayId: string = newGatewayId()) {
     const launcher = await site.launcher(gatewayId)
-    const machine = machineFor(launcher, { agent: 'command' })
+    const machine = machineFor(launcher, { agent: 'command', ...asking })
     const spec = launchSpec({ gatewayUrl: dials.url, machine, ...over })
     asked.push({ gatewayId, spec })
     return { gatewayId, launcher, spec }
@@ -88,7 +94,7 @@ export function launcherConformance(name: string, makeSite: MakeSite, options: C
       patienceMs,
     )
 
-  describe(`launcher ${name}`, () => {
+  describe(['launcher', name, options.how].filter(Boolean).join(' '), () => {
     promise('starts a real agent, which dials with what its launch says', async () => {
       const { launcher, spec, placement, dial } = await launched()
       expect(launcher.name).toBe(name)
@@ -231,6 +237,6 @@ export function launcherConformance(name: string, makeSite: MakeSite, options: C
       expect(await launcher.list()).toEqual([])
     })
 
-    journeys({ name, promise, site: () => site, patienceMs })
+    journeys({ name, promise, site: () => site, patienceMs, ...asking })
   })
 }

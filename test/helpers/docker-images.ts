@@ -21,7 +21,7 @@ export interface Images {
 
 /**
  * @param tag of this run, so that two beside each other on one engine don't meet
- * @param more programs, by the name that they get in `/bin`
+ * @param more programs, by the name that they get in `/bin`: where they are, or their name here
  */
 export function importImages(engine: DockerEngine, tag: string, more: Record<string, string> = {}): Images {
   const root = join(engine.directory, 'image')
@@ -32,8 +32,8 @@ export function importImages(engine: DockerEngine, tag: string, more: Record<str
   const owners = `root:x:0:0:root:/root:/bin/sh\n${WORK_USER.name}:x:${WORK_USER.id}:${WORK_USER.id}::/home:/bin/sh\n`
   writeFileSync(join(root, 'etc/passwd'), owners)
   writeFileSync(join(root, 'etc/group'), `root:x:0:\n${WORK_USER.name}:x:${WORK_USER.id}:\n`)
-  const programs = { ...Object.fromEntries(PROGRAMS.map((name) => [name, which(name)])), ...more }
-  for (const [name, file] of Object.entries(programs)) copyProgram(file, join(root, 'bin', name), root)
+  const programs = { ...Object.fromEntries(PROGRAMS.map((name) => [name, name])), ...more }
+  for (const [name, file] of Object.entries(programs)) copyProgram(which(file), join(root, 'bin', name), root)
   const gitCore = execFileSync('git', ['--exec-path'], { encoding: 'utf8' }).trim()
   mkdirSync(join(root, gitCore), { recursive: true })
   for (const helper of ['git-remote-http', 'git-remote-https'])
@@ -60,21 +60,22 @@ export function importImages(engine: DockerEngine, tag: string, more: Record<str
   }
 }
 
-function copyProgram(from: string, to: string, root: string): void {
+export function copyProgram(from: string, to: string, root: string): void {
   cpSync(realpathSync(from), to)
   copyLibraries(from, root)
 }
 
 /** What the loader would load for it, each where it is on this machine. */
 function copyLibraries(from: string, root: string): void {
-  const libraries = execFileSync('ldd', [realpathSync(from)], { encoding: 'utf8' }).match(/\/\S+/g) ?? []
+  const script = 'ldd "$0" 2> /dev/null || true' // it fails for one that needs none
+  const libraries = execFileSync('sh', ['-c', script, realpathSync(from)], { encoding: 'utf8' }).match(/\/\S+/g) ?? []
   for (const library of libraries) {
     mkdirSync(dirname(join(root, library)), { recursive: true })
     cpSync(realpathSync(library), join(root, library))
   }
 }
 
-const which = (program: string): string =>
+export const which = (program: string): string =>
   execFileSync('sh', ['-c', 'command -v "$0"', program], { encoding: 'utf8' }).trim()
 
 /** @param changes as `docker import --change` takes them */

@@ -26,6 +26,9 @@ test('each coding agent has its image, the one that is named or the one for all'
   const section = GatewayConfig.parse({ launchers: { docker: { ...docker, images: { claude: 'with-claude:2' } } } })
   const { images, size } = offersOf(section.launchers.docker as NonNullable<typeof section.launchers.docker>)
   expect(images).toEqual({ claude: 'with-claude:2', command: 'example.org/agent:1' })
+  expect(offersOf(section.launchers.docker as NonNullable<typeof section.launchers.docker>)).not.toHaveProperty(
+    'docker',
+  )
   expect(size).toEqual({ cpu: 2, maxCpu: 8, memoryBytes: 4 * GIB, maxMemoryBytes: 16 * GIB })
 })
 
@@ -37,6 +40,12 @@ test.each([
   ['less than the default', { ecs: { ...ecs, maxMemory: '2GiB' } }, /ecs\.memory: is more than maxMemory/],
   ['too little memory', { docker: { ...docker, memory: 4 } }, /docker\.memory: expected 64MiB or more/],
   ['no network', { docker: { ...docker, network: 'none' } }, /docker\.network: must not be none/],
+  ['an engine without an image', { docker: { ...docker, taskEngine: {} } }, /docker\.taskEngine\.image: /],
+  [
+    "an engine in the machine's network",
+    { docker: { ...docker, taskEngine: { image: 'x', network: 'host' } } },
+    /docker\.taskEngine\.network: must not be host/,
+  ],
   ['another engine', { docker: { ...docker, host: 'npipe://x' } }, /docker\.host: expected unix:/],
   ['no cluster', { ecs: { ...ecs, cluster: undefined } }, /ecs\.cluster: /],
   ['a zone for a region', { ecs: { ...ecs, region: 'eu-central-1a' } }, /ecs\.region: expected a region/],

@@ -21,11 +21,14 @@ const NANOS = 1e9
 
 export const nameOf = (launchId: LaunchId): string => `rclaude-${launchId}`
 
-export function containerOf(
-  spec: LaunchSpec,
-  section: DockerSection,
-  gatewayId: string,
-): Docker.ContainerCreateOptions & { name: string } {
+export type ContainerOptions = Docker.ContainerCreateOptions & {
+  name: string
+  Image: string
+  Env: string[]
+  HostConfig: Docker.HostConfig
+}
+
+export function containerOf(spec: LaunchSpec, section: DockerSection, gatewayId: string): ContainerOptions {
   const { cpu = section.cpu, memoryBytes = section.memory, image = section.image } = spec.machine
   const isOnHost = URL.canParse(spec.gatewayUrl) && new URL(spec.gatewayUrl).hostname === HOST_NAME
   const isForeign = section.agentFolder !== undefined // the image knows nothing of agents and users

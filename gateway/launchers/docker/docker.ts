@@ -1,7 +1,8 @@
 /**
  * Launches agents as containers of a Docker engine, which may be another machine's. All it knows is in the engine: a
  * container's name is its launch, so that the same launch never makes a second one, and its labels say whose it is.
- * A container that ended stays until it is stopped here: what it printed is the reason that people are given.
+ * A container that ended stays until it is stopped here: what it printed is the reason that people are given. A task with a
+ * Docker engine of its own has two containers, which are one placement (`task-engine.ts`).
  */
 import type Docker from 'dockerode'
 import { RclaudeError } from '../../../protocol/errors.ts'
@@ -9,13 +10,15 @@ import { LaunchId, TaskId } from '../../../protocol/ids.ts'
 import { type DockerSection, offersOf } from '../../../protocol/launcher-config.ts'
 import type { Placement } from '../../../protocol/task.ts'
 import type { Launcher, LaunchOptions, LaunchSpec, PlacementStatus } from '../launcher.ts'
-import { containerOf, LABELS, nameOf } from './container.ts'
+import { type ContainerOptions, containerOf, LABELS, nameOf } from './container.ts'
 import { engineAt, explain, soon, statusOf, wordsOf } from './engine.ts'
 import { ensureImage } from './image.ts'
-import { startOf, statusOfContainer } from './status.ts'
+import { startOf } from './status.ts'
+import { engineNameOf, isEngine, statusOfBoth, withEngine } from './task-engine.ts'
 
 /** Between TERM and KILL. The agent needs none of it when it was told to end through the tunnel. */
 const STOP_GRACE_SECONDS = 10
+const WHY_NO_DOCKER = 'its tasks have no Docker engine, unless an administrator sets launchers.docker.taskEngine'
 /** For the engine to have ended and removed one. */
 const REMOVE_MS = 60_000
 
@@ -32,47 +35,70 @@ export function createDockerLauncher({ section, gatewayId, env }: DockerLauncher
     const { signal } = options
     signal.throwIfAborted()
     const docker = await engine.client()
-    const container = docker.getContainer(nameOf(spec.launchId))
-    let found = await inspectOwn(container)
-    if (found === undefined) {
-      const { image = section.image } = spec.machine
-      await ensureImage(engine, image, section.pull, options, env)
-      signal.throwIfAborted()
-      await create(docker, containerOf(spec, section, gatewayId))
-      found = await inspectOwn(container)
+    const wanted = containersOf(spec)
+    const task = docker.getContainer(nameOf(spec.launchId))
+    const before = await inspectOwn(task)
+    if (before === undefined || before.State.Status === 'created') await make(docker, wanted, options)
+    for (const one of wanted) {
+      const status = (await inspectOwn(docker.getContainer(one.name)))?.State.Status
+      if (status === 'created') await start(docker, one, wanted, signal)
+      else if (status !== 'running') break // what has ended is not started again: its join code is spent
     }
-    if (found === undefined)
-      throw new RclaudeError(
-        'internal',
-        `the container ${nameOf(spec.launchId)} was removed, or is not of this gateway's making`,
-      )
-    // One that has ended is not started again: its join code is spent.
-    if (found.State.Status === 'created') await start(container, found, signal)
+    const found = await inspectOwn(task)
+    if (found === undefined) throw strange(nameOf(spec.launchId))
     return placementOf(spec.launchId, found.Id, Math.floor(Date.parse(found.Created) / 1000))
   }
 
-  async function create(docker: Docker, wanted: Docker.ContainerCreateOptions): Promise<void> {
+  function containersOf(spec: LaunchSpec): ContainerOptions[] {
+    const task = containerOf(spec, section, gatewayId)
+    if (spec.machine.docker !== true) return [task]
+    if (section.taskEngine === undefined) throw new RclaudeError('invalid', WHY_NO_DOCKER) // no longer
+    return withEngine(task, spec.launchId, section, section.taskEngine)
+  }
+
+  /** Those that are not there yet; none is started before all are. */
+  async function make(docker: Docker, wanted: readonly ContainerOptions[], options: LaunchOptions): Promise<void> {
+    for (const { Image } of wanted) await ensureImage(engine, Image, section.pull, options, env)
+    options.signal.throwIfAborted()
+    for (const one of wanted) {
+      await create(docker, one)
+      if ((await inspectOwn(docker.getContainer(one.name))) === undefined) throw strange(one.name)
+    }
+  }
+
+  async function create(docker: Docker, wanted: ContainerOptions): Promise<void> {
     try {
-      await docker.createContainer(wanted)
+      const { name, ...body } = wanted
+      // Else its client puts all of it into the URL as well, the join code included.
+      await docker.createContainer({ _query: { name }, _body: body } as Docker.ContainerCreateOptions)
     } catch (error) {
-      if (statusOf(error) === 409) return // the same launch, asked for twice at once
+      if (statusOf(error) === 409) return // the same launch, asked for twice at once or again
       throw refused(error, `the Docker engine does not make the container`)
     }
   }
 
   async function start(
-    container: Docker.Container,
-    { Config }: Docker.ContainerInspectInfo,
+    docker: Docker,
+    { name, Image }: ContainerOptions,
+    wanted: readonly ContainerOptions[],
     signal: AbortSignal,
   ): Promise<void> {
     try {
       signal.throwIfAborted()
-      await container.start()
+      await docker.getContainer(name).start()
     } catch (error) {
       if (statusOf(error) === 304) return // started meanwhile
-      await container.remove({ force: true, v: true }).catch(() => {}) // else it is in `list`
+      // An engine joins a container that runs: of one that has ended by now it is told why.
+      const isLate = (await inspectOwn(docker.getContainer(wanted[0]?.name ?? name)))?.State.Status === 'exited'
+      if (isLate && !signal.aborted) return
+      // What stays is in `list`.
+      for (const one of wanted)
+        await docker
+          .getContainer(one.name)
+          .remove({ force: true, v: true })
+          .catch(() => {})
       signal.throwIfAborted()
-      throw refused(error, `the image ${Config.Image} does not start`)
+      throw refused(error, `the image ${Image} does not start`)
     }
   }
 
@@ -105,30 +131,39 @@ export function createDockerLauncher({ section, gatewayId, env }: DockerLauncher
   async function inspect(placements: Placement[]): Promise<Map<LaunchId, PlacementStatus>> {
     const docker = await engine.client()
     const listed = placements.length === 0 ? [] : await own(docker)
-    const byLaunch = new Map(listed.map((container) => [container.Labels[LABELS.launch], container]))
+    const [tasks, engines] = [listed.filter((one) => !isEngine(one)), listed.filter(isEngine)]
     const entries = placements.map(async ({ launchId }) => {
-      const container = byLaunch.get(launchId)
-      const gone: PlacementStatus = { status: 'gone', reason: 'placement_gone', detail: 'there is no such container' }
-      return [launchId, container === undefined ? gone : await statusOfContainer(docker, container)] as const
+      const ofLaunch = (one: Docker.ContainerInfo) => one.Labels[LABELS.launch] === launchId
+      return [launchId, await statusOfBoth(docker, tasks.find(ofLaunch), engines.find(ofLaunch))] as const
     })
     return new Map(await Promise.all(entries))
   }
 
   async function stop({ launchId }: Placement): Promise<void> {
-    const container = (await engine.client()).getContainer(nameOf(launchId))
+    const docker = await engine.client()
     const patience = { abortSignal: AbortSignal.timeout(REMOVE_MS) }
-    if ((await inspectOwn(container)) === undefined) return
-    await container.stop({ t: STOP_GRACE_SECONDS, ...patience }).catch(unless(304, 404))
-    await container.remove({ force: true, v: true, ...patience }).catch(unless(404, 409)) // 409: another call does
-    await container.wait({ condition: 'removed', ...patience }).catch(unless(404))
+    for (const name of [nameOf(launchId), engineNameOf(launchId)]) {
+      const container = docker.getContainer(name)
+      if ((await inspectOwn(container)) === undefined) continue
+      // An engine has nothing to save: it and what it runs go with the task.
+      if (name === nameOf(launchId))
+        await container.stop({ t: STOP_GRACE_SECONDS, ...patience }).catch(unless(304, 404))
+      await container.remove({ force: true, v: true, ...patience }).catch(unless(404, 409)) // 409: another call does
+      await container.wait({ condition: 'removed', ...patience }).catch(unless(404))
+    }
   }
 
   async function list(): Promise<Array<Placement & { taskId: TaskId }>> {
-    return (await own(await engine.client())).flatMap(({ Id, Labels, Created }) => {
+    const found = new Map<LaunchId, Placement & { taskId: TaskId }>()
+    const listed = await own(await engine.client())
+    // A task's engine that is left alone is its placement as well.
+    for (const { Id, Labels, Created } of [...listed.filter(isEngine), ...listed.filter((one) => !isEngine(one))]) {
       const launchId = LaunchId.safeParse(Labels[LABELS.launch]).data
       const taskId = TaskId.safeParse(Labels[LABELS.task]).data
-      return launchId === undefined || taskId === undefined ? [] : [{ ...placementOf(launchId, Id, Created), taskId }]
-    })
+      if (launchId !== undefined && taskId !== undefined)
+        found.set(launchId, { ...placementOf(launchId, Id, Created), taskId })
+    }
+    return [...found.values()]
   }
 
   /** What the engine's client throws never leaves here as it is. */
@@ -143,6 +178,7 @@ export function createDockerLauncher({ section, gatewayId, env }: DockerLauncher
     name: 'docker',
     isolation: 'container',
     offers: offersOf(section),
+    whyNoDocker: WHY_NO_DOCKER,
     deadlines: section.deadlines,
     launch: explained(launch),
     inspect: explained(inspect),
@@ -150,6 +186,9 @@ export function createDockerLauncher({ section, gatewayId, env }: DockerLauncher
     list: explained(list),
   }
 }
+
+const strange = (name: string): RclaudeError =>
+  new RclaudeError('internal', `the container ${name} was removed, or is not of this gateway's making`)
 
 /** A request that the engine answered and refused; a failure to reach it passes as it is. */
 function refused(error: unknown, what: string): unknown {

@@ -16,7 +16,7 @@ export async function statusOfContainer(docker: Docker, listed: Docker.Container
     case 'restarting':
       return { status: 'running', since: startOf(listed.Created) }
     case 'created':
-      return { status: 'pending', detail: 'the container is not started yet' }
+      return { status: 'pending', detail: 'the container is not started yet', isCutOff: true }
     default: // exited, dead, removing
       return ended(docker.getContainer(listed.Id))
   }

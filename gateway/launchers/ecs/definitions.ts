@@ -14,8 +14,8 @@ export class Definitions {
   }
 
   /** @returns `family:revision`: what a launch is given does not change under it */
-  ensure(image: string): Promise<string> {
-    const wanted = definitionOf(this.#section, image)
+  ensure(image: string, docker = false): Promise<string> {
+    const wanted = definitionOf(this.#section, image, docker)
     const known = this.#known.get(wanted.family)
     if (known !== undefined) return known
     const made = this.#find(wanted.family).then((found) => found ?? this.#register(wanted))
@@ -26,7 +26,8 @@ export class Definitions {
 
   /** Also when there is one: to see whether it may be done. The second is taken away again. @returns the one that launches take */
   async tryOut(image: string): Promise<string> {
-    const wanted = definitionOf(this.#section, image)
+    // Whoever may do this may do it without an engine.
+    const wanted = definitionOf(this.#section, image, this.#section.taskEngine !== undefined)
     const found = await this.#find(wanted.family)
     const made = await this.#register(wanted)
     if (found === undefined) return made

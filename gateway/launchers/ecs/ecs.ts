@@ -98,7 +98,8 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
     const index = (triedWays.get(spec.taskId) ?? 0) % ways.length
     const way = { ...(ways[index] as Way), index }
     if (!way.spot && ways[0]?.spot) call.warn('no Spot capacity: on demand instead, at its full price')
-    const definition = await definitions.ensure(spec.machine.image ?? section.image)
+    const { image = section.image, docker } = spec.machine
+    const definition = await definitions.ensure(image, docker)
     const request = requestOf(section, spec, { gatewayId, definition, way })
     const note: Note = { at: new Date().toISOString(), way, request }
     call.keep(note)
@@ -225,6 +226,10 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
     name: 'ecs',
     isolation: 'container',
     offers: { ...offersOf(section), ...(section.capacity !== 'ec2' && { spot: section.capacity === 'fargate-spot' }) },
+    whyNoDocker:
+      section.capacity === 'ec2'
+        ? 'its tasks have no Docker engine, unless an administrator sets launchers.ecs.taskEngine'
+        : 'on Fargate there can be no Docker engine for a task',
     deadlines: section.deadlines,
     ...(section.capacity !== 'ec2' && { check: checkFargateSize }),
     launch,

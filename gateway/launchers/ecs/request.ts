@@ -5,6 +5,7 @@ import { RclaudeError } from '../../../protocol/errors.ts'
 import type { EcsSection } from '../../../protocol/launcher-config.ts'
 import { containerEnvironment, type LaunchSpec } from '../launcher.ts'
 import { ecsSize } from './sizes.ts'
+import { withEngine } from './task-engine.ts'
 
 export const CONTAINER = 'agent'
 /** Fargate's most: time to save what there is when Spot takes the machine away. */
@@ -34,13 +35,17 @@ export const startedBy = (gatewayId: string): string => `rclaude/${gatewayId}`
 /** Undefined for what no gateway started. */
 export const gatewayOf = (by = ''): string | undefined => /^rclaude\/(.+)$/.exec(by)?.[1]
 
-/** Its family is the hash of what is in it, so the same is never registered twice. */
+/**
+ * Its family is the hash of what is in it, so the same is never registered twice.
+ * @param docker with an engine of its own; only where `taskEngine` is configured
+ */
 export function definitionOf(
   section: EcsSection,
   image: string,
+  docker = false,
 ): RegisterTaskDefinitionCommandInput & { family: string } {
   const { capacity, architecture, executionRoleArn, taskRoleArn, logGroup, region, ephemeralStorage } = section
-  const kept = {
+  const plain = {
     networkMode: 'awsvpc',
     requiresCompatibilities: [capacity === 'ec2' ? 'EC2' : 'FARGATE'],
     // Each task has its own as an override; Fargate wants some here.
@@ -69,6 +74,7 @@ export function definitionOf(
       },
     ],
   } satisfies Partial<RegisterTaskDefinitionCommandInput>
+  const kept = docker && section.taskEngine !== undefined ? withEngine(plain, section.taskEngine) : plain
   const hash = createHash('sha256').update(JSON.stringify(kept)).digest('hex').slice(0, 16)
   return { family: `rclaude-${hash}`, ...kept } as RegisterTaskDefinitionCommandInput & { family: string }
 }

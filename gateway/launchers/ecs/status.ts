@@ -2,6 +2,7 @@
 import type { Failure, Task } from '@aws-sdk/client-ecs'
 import type { PlacementStatus } from '../launcher.ts'
 import { CONTAINER } from './request.ts'
+import { ENGINE_CONTAINER } from './task-engine.ts'
 
 const PENDING: Readonly<Record<string, string>> = {
   PROVISIONING: 'ECS looks for a machine',
@@ -14,7 +15,7 @@ export function statusOfTask(task: Task): PlacementStatus {
   const detail = PENDING[lastStatus]
   if (detail !== undefined) return { status: 'pending', detail }
   if (lastStatus !== 'STOPPED' && lastStatus !== 'DELETED')
-    return { status: 'running', ...(startedAt && { since: startedAt.toISOString() }) }
+    return { status: 'running', ...(startedAt && { since: startedAt.toISOString() }), ...endOfEngine(task) }
   const container = task.containers?.find(({ name }) => name === CONTAINER)
   const why = [task.stoppedReason, container?.reason].filter(Boolean).join('; ')
   return {
@@ -25,6 +26,13 @@ export function statusOfTask(task: Task): PlacementStatus {
     ...(stoppedAt && { paidSeconds: pullStartedAt ? (stoppedAt.getTime() - pullStartedAt.getTime()) / 1_000 : 0 }),
     reason: isTakenAway(task) ? 'infrastructure' : 'placement_gone',
   }
+}
+
+/** The task's Docker engine, if it has one, is not essential: without it the task goes on. */
+function endOfEngine({ containers }: Task): { engineEnded?: string } {
+  const engine = containers?.find(({ name }) => name === ENGINE_CONTAINER)
+  if (engine?.lastStatus !== 'STOPPED') return {}
+  return { engineEnded: `the task's Docker engine has ended: ${engine.reason ?? `exit code ${engine.exitCode}`}` }
 }
 
 /** An interruption of Spot has been seen under two codes, so the text counts as well. */

@@ -31,11 +31,22 @@ test('all that a launcher offers is named: what the task asks for, otherwise as 
   expect(machineFor(listLauncher(), { agent: 'claude' })).toEqual({})
 })
 
+test('an engine of its own has only a task that asks for one, where its launcher has them', () => {
+  const withEngines = listLauncher([], { docker: true })
+  const docker = (docker: boolean | undefined, from = withEngines) =>
+    machineFor(from, { agent: 'claude', ...(docker !== undefined && { machine: { docker } }) }).docker
+  expect([docker(true), docker(false), docker(undefined)]).toEqual([true, undefined, undefined])
+  expect(docker(false, listLauncher())).toBeUndefined()
+  const why = { ...listLauncher(), whyNoDocker: 'ask somebody' }
+  expect(() => docker(true, why)).toThrow('launcher "list" takes no --docker: ask somebody; leave it out')
+})
+
 test.each<[string, Machine, Offers, RegExp]>([
   ['an image', { image: 'x' }, {}, /launcher "list" takes no --image: its tasks run in no container/],
   ['CPUs', { cpu: 1 }, {}, /launcher "list" takes no --cpu/],
   ['memory', { memoryBytes: GIB }, {}, /launcher "list" takes no --memory/],
   ['spot', { spot: true }, {}, /launcher "list" takes no --spot/],
+  ['Docker', { docker: true }, offers, /launcher "list" takes no --docker: it has no Docker engines for tasks/],
   ['too many CPUs', { cpu: 5 }, offers, /5 CPUs .* at most 4 \(launchers\.list\.maxCpu\)/],
   ['too much memory', { memoryBytes: 9 * GIB }, offers, /9\.0 GiB .* at most 8\.0 GiB \(launchers\.list\.maxMemory\)/],
 ])('%s that cannot be had is refused in a sentence', (_, machine, has, message) => {

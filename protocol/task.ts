@@ -174,6 +174,8 @@ export const Placement = z.object({
   startedAt: z.iso.datetime(),
   /** What an hour of it costs, at the price at which it was had; absent when its launcher knows none. */
   usdPerHour: z.number().nonnegative().optional(),
+  /** Since when it is paid for, where the wait for a machine is free: null until there is one. Absent: since its start. */
+  paidFrom: z.iso.datetime().nullable().optional(),
   /** What else its launcher must know to find it again: nobody else reads it. Clients see it: it holds nothing secret. */
   data: z.record(z.string(), z.json()).optional(),
 })

@@ -3,7 +3,7 @@
  * said? Each look is short and idempotent; the reconciler sees to it that no two looks at a task overlap.
  */
 import type { TaskId } from '../../protocol/ids.ts'
-import type { Task } from '../../protocol/task.ts'
+import { stateOf, type Task, type TaskState } from '../../protocol/task.ts'
 import type { PlacementStatus } from '../launchers/launcher.ts'
 import type { AgentLink } from '../tunnels/links.ts'
 import { setOffline } from './connection.ts'
@@ -61,6 +61,7 @@ export class Looks {
 
   #atStarting(task: Task & { state: 'starting' }, status: PlacementStatus | undefined): Promise<void> {
     this.#tellEngineEnded(task, status)
+    this.#notePaid(task, status)
     if (status?.status === 'pending' && status.detail !== undefined) this.#tellWait(task, status.detail)
     return this.#leave(task, verdictOnStarting(task, this.#seen(task, status)))
   }
@@ -72,6 +73,17 @@ export class Looks {
     this.#context.store.changeTask(id, (now) =>
       now.state === 'starting' && now.placement.launchId === placement.launchId
         ? { events: [{ type: 'step', step: 'start', status: 'started', message }] }
+        : undefined,
+    )
+  }
+
+  /** Since when its machine costs something, once the launcher knows. */
+  #notePaid({ id, placement }: Task & { state: 'starting' | 'running' }, status: PlacementStatus | undefined): void {
+    const paidFrom = status !== undefined && 'paidFrom' in status ? status.paidFrom : undefined
+    if (paidFrom === undefined || placement.paidFrom !== null) return
+    this.#context.store.changeTask(id, (now) =>
+      (now.state === 'starting' || now.state === 'running') && now.placement.launchId === placement.launchId
+        ? { state: { ...stateOf(now), placement: { ...now.placement, paidFrom } } as TaskState }
         : undefined,
     )
   }
@@ -121,6 +133,7 @@ export class Looks {
   async #atRunning(task: Task & { state: 'running' }, status: PlacementStatus | undefined): Promise<void> {
     this.#waitsFor.delete(task.id)
     this.#tellEngineEnded(task, status)
+    this.#notePaid(task, status)
     const verdict = verdictOnRunning(task, this.#seen(task, status))
     if (verdict !== undefined) return this.#leave(task, verdict)
     const { launchId } = task.placement

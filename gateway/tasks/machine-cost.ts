@@ -1,7 +1,6 @@
 /**
  * What the machines of a task cost, beside what its model does: the hours of each placement at the price that its launcher
- * gave with it. Machines that are gone are summed in the task; the present one is counted when somebody looks, the wait for it
- * included, which the launcher takes out in the end where it was free.
+ * gave with it. Machines that are gone are summed in the task; the present one is counted when somebody looks.
  */
 import type { Placement, Task } from '../../protocol/task.ts'
 
@@ -13,13 +12,19 @@ export function machineCost(task: Task, nowMs = Date.now(), paidSeconds?: number
   const placement = 'placement' in task ? task.placement : undefined
   if (placement?.usdPerHour === undefined) return task.machineCost
   const { usd, seconds } = task.machineCost ?? { usd: 0, seconds: 0 }
-  const lasted = paidSeconds ?? ageSeconds(placement, nowMs)
+  const lasted = paidSeconds ?? paidUntil(nowMs, placement, task.state === 'starting')
   return { usd: usd + usdFor(lasted, placement.usdPerHour), seconds: seconds + lasted }
 }
 
-/** Since it was started. */
-export const ageSeconds = ({ startedAt }: Pick<Placement, 'startedAt'>, nowMs = Date.now()): number =>
-  Math.max(0, nowMs - Date.parse(startedAt)) / 1000
+/** Seconds. @param mayWait there may be no machine yet: when not, and nobody said when it came, all its time counts */
+export function paidUntil(
+  nowMs: number,
+  { startedAt, paidFrom }: Pick<Placement, 'startedAt' | 'paidFrom'>,
+  mayWait: boolean,
+): number {
+  if (paidFrom === null && mayWait) return 0
+  return Math.max(0, nowMs - Date.parse(paidFrom ?? startedAt)) / 1000
+}
 
 export const usdFor = (seconds: number, usdPerHour: number): number => (seconds / 3_600) * usdPerHour
 

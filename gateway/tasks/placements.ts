@@ -11,7 +11,7 @@ import type {
 import type { Placement } from '../../protocol/task.ts'
 import type { Launcher } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
-import { ageSeconds, usdFor } from './machine-cost.ts'
+import { paidUntil, usdFor } from './machine-cost.ts'
 import { isOwned, stopOrphan } from './orphans.ts'
 
 /** An answer waits so long for a machine to be gone; the stop itself goes on. */
@@ -85,11 +85,12 @@ export async function listPlacements(context: TaskContext, only: string | undefi
       const said = statuses?.get(placement.launchId) ?? { status: 'gone' }
       const detail = 'detail' in said ? said.detail : undefined
       const { usdPerHour } = placement
+      const paid = { ...placement, ...('paidFrom' in said && { paidFrom: said.paidFrom }) }
       listed.push({
         ...told(placement),
         status: said.status,
         ...(detail !== undefined && { detail }),
-        ...(usdPerHour !== undefined && { usd: usdFor(ageSeconds(placement), usdPerHour) }),
+        ...(usdPerHour !== undefined && { usd: usdFor(paidUntil(Date.now(), paid, true), usdPerHour) }),
       })
     }
   }

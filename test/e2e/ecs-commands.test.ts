@@ -21,6 +21,8 @@ async function commandsAt(settings: Record<string, string> = NO_SWEEP) {
   const { ecs, world } = await ecsWorld(settings)
   const ecsCommand = (...args: string[]) => world.cli(['ecs', ...args], { env: world.asAdmin })
   const { gatewayId } = await world.api().call(routes.info)
+  // Its first round is over once it has listed: what is launched from now on it leaves alone.
+  await eventually('it has listed', () => ecs.calls.some(({ operation }) => operation === 'ListTasks'))
   return { ecs, world, ecsCommand, gatewayId }
 }
 

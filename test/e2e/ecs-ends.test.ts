@@ -53,6 +53,22 @@ test('30: what the task says of its machine is what AWS bills, the wait for one 
   expect((task?.stoppedAt ?? 0) - (task?.createdAt ?? 0)).toBeGreaterThan(1_000 + seconds * 1_000)
 })
 
+test('30: what a task that runs has cost so far leaves out the wait for its machine, too', async () => {
+  const { ecs, gateway } = await startEcsGateway({ agent: 'real' })
+  ecs.faults.next('RunTask', { kind: 'no-capacity', ms: 1_500 })
+  const { id } = await started(gateway)
+  await eventually('it waits for nothing', async () => {
+    const { state, machineCost } = await gateway.getTask(id)
+    return state === 'starting' && machineCost?.seconds === 0
+  })
+  const cost = await eventually('its machine is paid for', async () => {
+    const task = await gateway.getTask(id)
+    return task.state === 'running' && task.placement.paidFrom ? task.machineCost : undefined
+  })
+  const [machine] = ecs.tasks()
+  expect(cost?.seconds).toBeLessThan((Date.now() - (machine?.createdAt ?? 0)) / 1_000 - 1.4)
+})
+
 test('18: a machine that runs, and whose agent never dials, is stopped', async () => {
   const { ecs, gateway } = await startEcsGateway({ agent: 'asleep', section: { deadlines: { launch: 600, dial: 1 } } })
   const { id } = await started(gateway)

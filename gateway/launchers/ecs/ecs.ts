@@ -219,7 +219,8 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
   function placementOf(task: Task): Placement {
     const launchId = launchOf(task)
     if (launchId === undefined) throw new Error(`${task.taskArn} carries no launch id`)
-    return { launchId, launcher: 'ecs', ...factsOf(task) }
+    const facts = factsOf(task)
+    return { launchId, launcher: 'ecs', ...facts, ...('usdPerHour' in facts && { paidFrom: null }) }
   }
 
   return {

@@ -13,9 +13,10 @@ const PENDING: Readonly<Record<string, string>> = {
 export function statusOfTask(task: Task): PlacementStatus {
   const { lastStatus = '', startedAt, pullStartedAt, stoppedAt } = task
   const detail = PENDING[lastStatus]
-  if (detail !== undefined) return { status: 'pending', detail }
+  const paid = pullStartedAt && { paidFrom: pullStartedAt.toISOString() }
+  if (detail !== undefined) return { status: 'pending', detail, ...paid }
   if (lastStatus !== 'STOPPED' && lastStatus !== 'DELETED')
-    return { status: 'running', ...(startedAt && { since: startedAt.toISOString() }), ...endOfEngine(task) }
+    return { status: 'running', ...(startedAt && { since: startedAt.toISOString() }), ...paid, ...endOfEngine(task) }
   const container = task.containers?.find(({ name }) => name === CONTAINER)
   const why = [task.stoppedReason, container?.reason].filter(Boolean).join('; ')
   return {

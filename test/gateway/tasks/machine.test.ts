@@ -148,3 +148,14 @@ test('several machines of a task are summed, and one without a price adds nothin
   expect(machineCost({ ...running, placement: unpriced } as Task, at)).toEqual({ usd: 1, seconds: 100 })
   expect(machineCost({ state: 'queued' } as Task, at)).toBeUndefined()
 })
+
+test('what a machine costs begins when it is paid for, and until nobody can say when, only what surely waits is free', () => {
+  const startedAt = '2026-01-01T00:00:00.000Z'
+  const at = Date.parse(startedAt) + 1_800_000
+  const costIn = (state: 'starting' | 'running', paidFrom: string | null) =>
+    machineCost({ state, placement: { startedAt, usdPerHour: 2, paidFrom } } as unknown as Task, at)
+  expect(costIn('starting', null)).toEqual({ usd: 0, seconds: 0 })
+  expect(costIn('running', null)).toEqual({ usd: 1, seconds: 1_800 })
+  for (const state of ['starting', 'running'] as const)
+    expect(costIn(state, '2026-01-01T00:15:00.000Z')).toEqual({ usd: 0.5, seconds: 900 })
+})

@@ -8,6 +8,9 @@ import { adapters } from './adapters/registry.ts'
 import { saveArtifacts } from './artifacts.ts'
 import { stayDialled } from './dial.ts'
 import { EventLog } from './events/log.ts'
+import { ownFiles } from './files/work-files.ts'
+import { Hands, type HandsOptions } from './hands/hands.ts'
+import { workFilesOf } from './hands/work-files.ts'
 import { HealthMonitor } from './health/health.ts'
 import { createAgentServer } from './http/app.ts'
 import { machineName } from './machine.ts'
@@ -16,7 +19,7 @@ import { PortConnections } from './ports/connections.ts'
 import { ProcessService, TERMINAL_LIMITS } from './processes/service.ts'
 import type { Worker } from './processes/user.ts'
 import { endContainers, giveSharedFolders } from './run/docker-engine.ts'
-import { directoriesOf, makeDirectories } from './run/environment.ts'
+import { type Directories, directoriesOf, makeDirectories } from './run/environment.ts'
 import { Runner } from './run/runner.ts'
 import type { StopCause } from './run/stop.ts'
 import { SshServer } from './ssh/server.ts'
@@ -34,6 +37,8 @@ export interface AgentOptions {
   directory: string
   /** Who the work runs as; undefined: as this process does. */
   worker?: Worker | undefined
+  /** How the program is started a second time, as that user. */
+  hands: Pick<HandsOptions, 'argv' | 'env'>
   env: NodeJS.ProcessEnv
   log(message: string): void
 }
@@ -53,10 +58,13 @@ export interface Agent {
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const way = wayTo(options.gatewayUrl, options.env)
   const directories = directoriesOf(options.directory)
-  const user = options.worker
   const engineSocket = options.env[AGENT_ENV.engineSocket]
-  if (engineSocket !== undefined && user !== undefined) await giveSharedFolders(options.directory, engineSocket, user)
+  if (engineSocket !== undefined && options.worker !== undefined)
+    await giveSharedFolders(options.directory, engineSocket, options.worker)
+  const hands = options.worker && handsOf(options, directories)
+  const user = options.worker && { ...options.worker, hands }
   await makeDirectories(directories, user)
+  const files = hands === undefined ? ownFiles : workFilesOf(hands)
   const ending = new AbortController()
   const machine = await machineName(options.env, options.log)
   const authorities = await writeAuthorities(options.directory, options.env)
@@ -81,11 +89,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         cwd: directories.work,
         home: directories.home,
         sessionDirectory: join(directories.state, 'session'),
+        files,
         insist: (action, signal) => uplink.insist(action, signal),
       }),
     saveArtifacts: (leaks) =>
       uplink.insist(() =>
-        saveArtifacts(directories.artifacts, leaks, (...artifact) => uplink.putArtifact(...artifact)),
+        saveArtifacts(directories.artifacts, leaks, (...artifact) => uplink.putArtifact(...artifact), files),
       ),
     onBegin(spec) {
       offline.setLimit(spec.maxOfflineSeconds)
@@ -112,15 +121,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     workspace: directories.work,
     temporary: directories.temporary,
     mark: { name: AGENT_ENV.launchId, value: options.launchId },
+    hands,
     path: () => runner.environment.PATH ?? '',
     events: () => log.lastSeq,
     started: () => processes.list().map((one) => one.use()),
   })
   const ssh = new SshServer({
-    directory: join(directories.state, 'ssh'),
+    directory: directories.ssh,
     workspace: directories.work,
     environment: () => runner.environment,
     user,
+    files,
     processes,
   })
   const connections = new PortConnections()
@@ -131,10 +142,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     processes,
     health,
     ssh,
-    ports: { connections, allowedHosts: () => forwardHosts, launchId: options.launchId },
+    ports: { connections, allowedHosts: () => forwardHosts, launchId: options.launchId, hands },
     workspace: directories.work,
-    uploads: join(directories.state, 'uploads'),
-    user,
+    uploads: directories.uploads,
+    hands,
     shutdown: () => void end(),
     onFault: (error) => options.log(`request failed: ${error instanceof Error ? error.stack : error}`),
   })
@@ -149,6 +160,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       taskId: options.taskId,
       work: directories.work,
       state: join(directories.state, 'git'),
+      private: directories.private,
       user,
       author: spec.author,
       env: own,
@@ -165,6 +177,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (engineSocket !== undefined) await endContainers(engineSocket).catch(() => {}) // it has ended, or never began
     void log.close()
     uplink.abandon()
+    await hands?.close()
     ending.abort()
   }
 
@@ -202,4 +215,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     await drain({ outcome: 'interrupted', reason: 'offline', message: 'the gateway refuses this agent' })
   })
   return { done, drain }
+}
+
+/** Undefined where the work has no other user than the agent. */
+function handsOf({ worker, hands, log }: AgentOptions, { work, uploads }: Directories): Hands | undefined {
+  return worker && new Hands({ ...hands, argv: [...hands.argv, work, uploads], user: worker, log })
 }

@@ -1,9 +1,8 @@
 /** Hands the files of $RCLAUDE_ARTIFACTS to the gateway, but none that holds a secret of the task. */
-import { constants } from 'node:fs'
-import { open, readdir } from 'node:fs/promises'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { RclaudeError } from '../protocol/errors.ts'
+import { ownFiles, type WorkFiles } from './files/work-files.ts'
 import type { Leak, Leaks } from './run/leaks.ts'
 
 /** Most files that are sent: what a gateway takes at most, however it is configured (limits.maxArtifacts). */
@@ -19,24 +18,22 @@ export async function saveArtifacts(
   directory: string,
   leaks: Leaks,
   put: (name: string, size: number, content: Readable) => Promise<void>,
+  source: WorkFiles = ownFiles,
 ): Promise<void> {
-  const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])
-  // A link could lead to what is not the task's to hand out.
-  const files = entries.filter((entry) => entry.isFile())
-  const problems = files.slice(MAX_FILES).map(({ name }) => `${name} (more than ${MAX_FILES} files)`)
-  for (const entry of files.slice(0, MAX_FILES)) {
-    const path = join(entry.parentPath, entry.name)
-    const name = relative(directory, path)
+  const files = await source.below(directory)
+  const problems = files.slice(MAX_FILES).map((name) => `${name} (more than ${MAX_FILES} files)`)
+  for (const name of files.slice(0, MAX_FILES)) {
+    const path = join(directory, name)
     try {
-      await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
       const leak = leaks.isEmpty
         ? undefined
-        : (leaks.in(name) ?? (await leakIn(file.createReadStream({ autoClose: false }), leaks)))
+        : (leaks.in(name) ?? (await leakIn((await source.open(path)).content, leaks)))
       if (leak !== undefined) {
         problems.push(`${name} (line ${leak.line} holds the secret ${leak.secret})`)
         continue
       }
-      await put(name, (await file.stat()).size, file.createReadStream({ autoClose: false, start: 0 }))
+      const { size, content } = await source.open(path)
+      await put(name, size, content).finally(() => content.destroy())
     } catch (error) {
       problems.push(`${name} (${(error as Error).message})`)
     }

@@ -73,9 +73,9 @@ async function scanProc(name: string): Promise<Found> {
 export async function mayHaveLeftProcesses(pid: number, name: string, value: string): Promise<boolean> {
   if (process.platform !== 'linux') return true
   try {
-    // The last word is the newest pid of all. Below ours, the count has begun anew meanwhile.
-    const newest = Number(readFileSync('/proc/loadavg', 'utf8').trim().split(' ').at(-1))
+    const newest = newestPid()
     if (newest === pid) return false
+    // Below ours, the count has begun anew meanwhile.
     if (!(newest >= pid)) return true
     const younger = (await pidsOf()).filter((other) => other > pid)
     if (younger.length > MAX_YOUNGER) return true
@@ -86,13 +86,25 @@ export async function mayHaveLeftProcesses(pid: number, name: string, value: str
   }
 }
 
+/** No process was started after this one. Always false where there is no /proc. */
+export function isNewestProcess(pid: number): boolean {
+  try {
+    return newestPid() === pid
+  } catch {
+    return false
+  }
+}
+
+/** The last word is the newest pid of all. */
+const newestPid = (): number => Number(readFileSync('/proc/loadavg', 'utf8').trim().split(' ').at(-1))
+
 async function mayCarry(pid: number, variable: string): Promise<boolean> {
   try {
     const environment = await readFile(`/proc/${pid}/environ`, 'latin1')
     if (environment !== '') return environment.split('\0').includes(variable)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'EACCES' || code === 'EPERM') return false // another user's
+    if (code === 'EACCES' || code === 'EPERM') return false // not for us to see: who may see it looks too
   }
   // Zombies and threads of the kernel never show one.
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')

@@ -37,7 +37,7 @@ export interface Place {
 
 export interface WalkOptions {
   /** Make directories that are missing on the way. */
-  create?: { owner: { uid: number; gid: number } | undefined }
+  create?: boolean
   followLast: boolean
   /** Any symlink on the way is an error, wherever it leads. */
   refuseLinks?: boolean
@@ -114,12 +114,9 @@ class Walk {
   }
 
   async #enter(name: Buffer, path: Buffer, stats: BigIntStats | undefined): Promise<void> {
-    const { create } = this.#options
-    const isNew = stats === undefined && create !== undefined
-    if (isNew) await mkdir(path, { mode: 0o755 }).catch(unless('EEXIST'))
+    if (stats === undefined && this.#options.create === true) await mkdir(path, { mode: 0o755 }).catch(unless('EEXIST'))
     const handle = await openDirectory(path)
     this.#stack.push({ handle, path: joinBytes(this.#here().path, name) })
-    if (isNew && create.owner !== undefined) await handle.chown(create.owner.uid, create.owner.gid)
   }
 
   async #leave(): Promise<void> {

@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { findProgram, foldersOf, SYSTEM_FOLDERS } from '../../host/programs.ts'
 import { type AgentHealth, type DiskUse, type HealthScope, MAX_PROCESSES_SHOWN } from '../../protocol/health.ts'
 import type { ProcessId } from '../../protocol/ids.ts'
+import type { Hands } from '../hands/hands.ts'
 import { type ContainerSample, sampleContainer } from './container.ts'
 import { allProcesses, type ProcessSample, processesOfTask } from './processes.ts'
 
@@ -27,6 +28,8 @@ export interface HealthSources {
   temporary: string
   /** A variable that everything of this task carries in its environment. */
   mark: { name: string; value: string }
+  /** Sees the processes of the work, where they are another user's. */
+  hands?: Hands | undefined
   path(): string
   events(): number
   started(): StartedProcess[]
@@ -92,7 +95,7 @@ export class HealthMonitor {
   async #sample(scope: HealthScope): Promise<Sample> {
     const [container, processes] = await Promise.all([
       scope === 'container' ? sampleContainer() : {},
-      scope === 'container' ? allProcesses() : processesOfTask(this.#sources.mark),
+      scope === 'container' ? allProcesses() : processesOfTask(this.#sources.mark, process.pid, this.#sources.hands),
     ])
     return { atMs: performance.now(), container, processes }
   }

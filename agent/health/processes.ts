@@ -2,6 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { chunksOf } from '../../host/chunks.ts'
 import { findByEnvironment } from '../../host/processes.ts'
+import type { Hands } from '../hands/hands.ts'
 
 /** USER_HZ: a constant of Linux's interface on every architecture that Node runs on (man 7 time). */
 const TICKS_PER_SECOND = 100
@@ -26,13 +27,21 @@ export async function allProcesses(): Promise<ProcessSample[]> {
   return found
 }
 
-/** The agent, all it started, and what carries the task's mark although its parent is gone. */
+/**
+ * The agent, all it started, and what carries the task's mark although its parent is gone.
+ * @param hands sees the processes of the work, where they are another user's
+ */
 export async function processesOfTask(
   mark: { name: string; value: string },
   agent: number = process.pid,
+  hands?: Hands,
 ): Promise<ProcessSample[]> {
-  const [all, marked] = await Promise.all([allProcesses(), findByEnvironment(mark.name, mark.value)])
-  const own = new Set([agent, ...marked])
+  const [all, marked, seen] = await Promise.all([
+    allProcesses(),
+    findByEnvironment(mark.name, mark.value),
+    hands?.call('marked', mark),
+  ])
+  const own = new Set([agent, ...marked, ...(seen?.pids ?? [])])
   // A child may stand before its parent when pids have wrapped around: again until nothing is added.
   for (let before = 0; before !== own.size; ) {
     before = own.size

@@ -10,8 +10,9 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { HealthScope } from '../../protocol/health.ts'
 import { RunSpec } from '../../protocol/run.ts'
 import type { EventLog } from '../events/log.ts'
+import { forwardTo } from '../hands/forward.ts'
+import type { Hands } from '../hands/hands.ts'
 import type { HealthMonitor } from '../health/health.ts'
-import type { WorkUser } from '../processes/child.ts'
 import type { ProcessService } from '../processes/service.ts'
 import type { Runner } from '../run/runner.ts'
 import type { SshServer } from '../ssh/server.ts'
@@ -39,7 +40,8 @@ export interface AgentAppOptions {
   workspace: string
   /** Where unfinished uploads of files wait. */
   uploads: string
-  user: WorkUser | undefined
+  /** Serves the files, where they are another user's than the agent's. */
+  hands: Hands | undefined
   /** The gateway has everything: end. */
   shutdown(): void
   onFault(error: unknown): void
@@ -53,8 +55,11 @@ export function createAgentServer(options: AgentAppOptions): Server {
   app.route('/ssh', sshRoutes(options.ssh))
   app.route('/ports', portRoutes(options.ports))
   app.route('/exec', execRoutes(options.processes))
-  app.route('/files', fileRoutes({ root: options.workspace, owner: options.user, uploads: options.uploads }))
-  app.route('/sync', syncRoutes({ root: options.workspace, owner: options.user }))
+  const { hands, workspace, uploads } = options
+  if (hands === undefined) {
+    app.route('/files', fileRoutes({ root: workspace, uploads }))
+    app.route('/sync', syncRoutes({ root: workspace }))
+  } else for (const path of ['/files/*', '/sync/*']) app.all(path, (c) => forwardTo(hands, c))
   const server = createServer(
     { headersTimeout: HEADER_DEADLINE_MS, requestTimeout: 0 },
     getRequestListener(app.fetch, { overrideGlobalObjects: false }),

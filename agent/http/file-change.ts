@@ -3,7 +3,6 @@ import { lstat, mkdir, readdir, rename, rmdir, symlink, unlink } from 'node:fs/p
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { FileOperation } from '../../protocol/file.ts'
 import { descriptorPath, findPlace, HAS_PROC, hasCode, joinBytes, openDirectory, quoted } from '../files/tree.ts'
-import type { WorkUser } from '../processes/child.ts'
 import { serially } from './file-turns.ts'
 
 /** Each level keeps a directory open. */
@@ -11,7 +10,6 @@ const MAX_DEPTH = 400
 
 export interface ChangeOptions {
   root: string
-  owner: WorkUser | undefined
 }
 
 export async function changeTree(options: ChangeOptions, names: Buffer[], operation: FileOperation): Promise<void> {
@@ -54,24 +52,18 @@ async function move({ root }: ChangeOptions, names: Buffer[], { to, toBase64, ov
   }
 }
 
-async function makeDirectory({ root, owner }: ChangeOptions, names: Buffer[], parents: boolean): Promise<void> {
-  const place = await findPlace(root, names, { followLast: parents, ...(parents && { create: { owner } }) })
+async function makeDirectory({ root }: ChangeOptions, names: Buffer[], parents: boolean): Promise<void> {
+  const place = await findPlace(root, names, { followLast: parents, create: parents })
   try {
     if (parents && place.stats?.isDirectory() === true) return
     await mkdir(place.path, { mode: 0o755 })
-    const handle = await openDirectory(place.path)
-    try {
-      if (owner !== undefined) await handle.chown(owner.uid, owner.gid)
-    } finally {
-      await handle.close()
-    }
   } finally {
     await place.close()
   }
 }
 
-async function makeSymlink({ root, owner }: ChangeOptions, names: Buffer[], target: string): Promise<void> {
-  const place = await findPlace(root, names, { followLast: false, create: { owner } })
+async function makeSymlink({ root }: ChangeOptions, names: Buffer[], target: string): Promise<void> {
+  const place = await findPlace(root, names, { followLast: false, create: true })
   try {
     await symlink(target, place.path)
   } finally {

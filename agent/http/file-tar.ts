@@ -168,7 +168,7 @@ async function unpackEntry(
     const place = await findPlace(options.root, names, {
       followLast: false,
       refuseLinks: true,
-      create: { owner: options.owner },
+      create: true,
     })
     await place.close()
     if (place.stats === undefined) await changeTree(options, names, { op: 'mkdir', parents: true })
@@ -178,7 +178,7 @@ async function unpackEntry(
   const place = await findPlace(options.root, names, {
     followLast: false,
     refuseLinks: true,
-    create: { owner: options.owner },
+    create: true,
   })
   try {
     if (type === 'symlink') {
@@ -190,7 +190,6 @@ async function unpackEntry(
       await writeFile(place, entry as AsyncIterable<Buffer>, {
         ...conditions,
         mode: (mode ?? 0o644) & 0o777,
-        owner: options.owner,
         mtimeMs: mtime?.getTime(),
       })
       unpacked.files++

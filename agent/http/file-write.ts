@@ -10,7 +10,6 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { fill } from '../files/fill.ts'
 import { etagOf, modeOf } from '../files/stats.ts'
 import { hasCode, joinBytes, type Place, quoted } from '../files/tree.ts'
-import type { WorkUser } from '../processes/child.ts'
 import { deleteTree } from './file-change.ts'
 import { matches, refuseSpecial } from './file-read.ts'
 import { serially } from './file-turns.ts'
@@ -26,7 +25,6 @@ export interface Conditions {
 export interface WriteOptions extends Conditions {
   /** Otherwise that of the file that is there, or 0644. */
   mode: number | undefined
-  owner: WorkUser | undefined
   /** Otherwise now. */
   mtimeMs?: number | undefined
 }
@@ -54,8 +52,7 @@ export async function writeFile(
     if (moved === undefined)
       await fill(file, typeof content === 'string' ? createReadStream(content, { highWaterMark: COPY_BYTES }) : content)
     const mode = options.mode ?? (place.stats === undefined ? DEFAULT_MODE : modeOf(place.stats))
-    if (options.owner !== undefined) await file.chown(options.owner.uid, options.owner.gid)
-    await file.chmod(mode) // after chown, which clears set-id bits
+    await file.chmod(mode)
     if (options.mtimeMs !== undefined) await file.utimes(options.mtimeMs / 1_000, options.mtimeMs / 1_000)
     await file.sync()
     const created = await serially(() => takeName(place, name, temporary, options))

@@ -5,7 +5,6 @@ import { RclaudeError } from '../../protocol/errors.ts'
 import { FileOperation, UploadId } from '../../protocol/file.ts'
 import { etagOf, modeOf } from '../files/stats.ts'
 import { findPlace, type Place, type WalkOptions } from '../files/tree.ts'
-import type { WorkUser } from '../processes/child.ts'
 import { Watches } from '../watch/watches.ts'
 import { changeTree } from './file-change.ts'
 import { isDiskFull, meaningOf, missing, namesOf } from './file-path.ts'
@@ -20,8 +19,6 @@ import { type AgentEnv, uploadOf } from './send.ts'
 export interface FileRoutesOptions {
   /** Of the workspace. */
   root: string
-  /** Owner of what is written, when the agent has another user for the work. */
-  owner?: WorkUser | undefined
   /** Where unfinished uploads wait: outside the workspace. */
   uploads: string
   /** Where the routes are mounted. */
@@ -60,7 +57,7 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
   const mount = options.mount ?? '/files'
   const watches = options.watches ?? new Watches({ root: options.root })
   const uploads = new Uploads(options.uploads)
-  const tree = { root: options.root, owner: options.owner }
+  const tree = { root: options.root }
 
   const answering = async (c: Context<AgentEnv>, answer: () => Promise<Response>) => {
     try {
@@ -95,9 +92,9 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
 
   const write = (c: Context<AgentEnv>) => {
     const query = parse('the query', PutQuery, c.req.query())
-    const writing = at(c, { followLast: true, create: { owner: options.owner } }, async (place) => {
+    const writing = at(c, { followLast: true, create: true }, async (place) => {
       const { mode, mtimeMs } = query
-      const facts = { ...conditionsOf(c), mode, mtimeMs, owner: options.owner }
+      const facts = { ...conditionsOf(c), mode, mtimeMs }
       const keep = (content: AsyncIterable<Buffer> | string) => writeFile(place, content, facts)
       const body = uploadOf(c)
       const { received, finished } =

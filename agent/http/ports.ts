@@ -25,6 +25,7 @@ import {
   PortNumber,
   TCP_UPGRADE,
 } from '../../protocol/port.ts'
+import type { Hands } from '../hands/hands.ts'
 import { connectTo } from '../ports/connect.ts'
 import type { PortConnections } from '../ports/connections.ts'
 import { listenOn, serveListener } from '../ports/listener.ts'
@@ -42,11 +43,13 @@ export interface PortsOptions extends ProblemOptions {
   allowedHosts(): readonly string[]
   /** Marks the processes of this task in their environment. */
   launchId: string
+  /** Sees the processes of the work, where they are another user's. */
+  hands?: Hands | undefined
 }
 
-export function portRoutes({ launchId }: Pick<PortsOptions, 'launchId'>): Hono<AgentEnv> {
+export function portRoutes({ launchId, hands }: Pick<PortsOptions, 'launchId' | 'hands'>): Hono<AgentEnv> {
   const app = new Hono<AgentEnv>()
-  app.get('/', async (c) => c.json({ ports: await listeningPorts(launchId) }))
+  app.get('/', async (c) => c.json({ ports: await listeningPorts(launchId, hands) }))
   return app
 }
 

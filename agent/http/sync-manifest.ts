@@ -21,7 +21,6 @@ import { deniedAt, digestOf, type Entry, type Scan, type Skipped, scan } from '.
 import type { Tree } from '../../host/tree/tree.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { SyncEntry, SyncManifestHead, SyncManifestRequest } from '../../protocol/sync.ts'
-import type { WorkUser } from '../processes/child.ts'
 import { git } from '../workspace/git.ts'
 import { type AgentEnv, stream } from './send.ts'
 import type { SyncFolder } from './sync-folder.ts'
@@ -104,17 +103,12 @@ function goneSignal(c: Context<AgentEnv>): AbortSignal {
 
 const NOTHING: Scan = { entries: [], skipped: [] }
 
-async function look(
-  tree: Tree,
-  { root, owner, known }: SyncFolder,
-  request: Request,
-  signal: AbortSignal,
-): Promise<Scan> {
+async function look(tree: Tree, { root, known }: SyncFolder, request: Request, signal: AbortSignal): Promise<Scan> {
   const denied: Skipped[] = []
   const onDenied = (path: BytePath) => void denied.push(deniedAt(path))
   const listed =
     request.paths === undefined
-      ? await listTree(tree, request, gitIn(root, owner), onDenied)
+      ? await listTree(tree, request, gitIn(root), onDenied)
       : lookAt(tree, only(request.paths.map(fromWire), request.exclude), onDenied)
   const { entries, skipped } = await scan(tree, listed, { known, signal })
   return { entries, skipped: [...denied, ...skipped] }
@@ -125,14 +119,13 @@ function only(paths: readonly BytePath[], exclude: readonly string[]): BytePath[
   return [...new Set(paths)].filter((path) => !isOut(path)).sort(byBytes)
 }
 
-/** As the work user, with nothing of the workspace's configuration able to run code. It looks for no repository above the workspace. */
-function gitIn(root: string, user: WorkUser | undefined): RunGit {
+/** With nothing of the workspace's configuration able to run code. It looks for no repository above the workspace. */
+function gitIn(root: string): RunGit {
   return async (cwd, args) => {
     if (!isInRepository(realpathSync(cwd).toString(), realpathSync(root))) return undefined
     try {
       const { stdout } = await git(args, {
         cwd: cwd.toString(),
-        user,
         globalConfig: '/dev/null',
         config: [['safe.directory', '*']],
         env: { GIT_CEILING_DIRECTORIES: dirname(root) },

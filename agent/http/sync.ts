@@ -7,7 +7,6 @@ import { type BytePath, fromWire, refusedPath, toText } from '../../host/tree/na
 import { codeOf, Tree } from '../../host/tree/tree.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { MAX_SYNC_BODY, SyncFetchRequest, SyncManifestRequest, type WirePath } from '../../protocol/sync.ts'
-import type { WorkUser } from '../processes/child.ts'
 import { parse } from './problem.ts'
 import { type AgentEnv, uploadOf } from './send.ts'
 import { applyUpload } from './sync-apply.ts'
@@ -18,8 +17,6 @@ import { sendManifest } from './sync-manifest.ts'
 export interface SyncRoutesOptions {
   /** Of the workspace. */
   root: string
-  /** Owner of what is written, when the agent has another user for the work. */
-  owner?: WorkUser | undefined
 }
 
 /** Files whose digests are remembered; about 200 bytes each. */
@@ -35,7 +32,7 @@ export function syncRoutes(options: SyncRoutesOptions): Hono<AgentEnv> {
     if (refused !== undefined)
       throw new RclaudeError('invalid', `${shown(folder)} cannot be a folder of the workspace: ${refused}`)
     const open = (create: boolean) => openFolder(options, folder, create)
-    return { root: options.root, folder, owner: options.owner, known: known.under(folder), open }
+    return { root: options.root, folder, known: known.under(folder), open }
   }
 
   app.post('/manifest', async (c) => {
@@ -57,9 +54,9 @@ export function syncRoutes(options: SyncRoutesOptions): Hono<AgentEnv> {
   return app
 }
 
-function openFolder({ root, owner }: SyncRoutesOptions, folder: BytePath, create: boolean): Tree | undefined {
+function openFolder({ root }: SyncRoutesOptions, folder: BytePath, create: boolean): Tree | undefined {
   try {
-    return Tree.open(root, folder, { owner, create })
+    return Tree.open(root, folder, { create })
   } catch (error) {
     const code = codeOf(error)
     if (code === 'ENOENT' && !create) return undefined

@@ -2,15 +2,16 @@
  * Ports that listen on this machine, from /proc: those of the task's own processes with pid and command. Where /proc is
  * not there (macOS), none are known.
  */
-import { readdir, readFile, readlink } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { findByEnvironment } from '../../host/processes.ts'
 import type { ListeningPort } from '../../protocol/port.ts'
 import { AGENT_ENV } from '../../protocol/run.ts'
+import type { Hands } from '../hands/hands.ts'
+import { socketOwners } from './socket-owners.ts'
 
 const STATE_LISTEN = '0A'
 /** A table of the kernel can be long; more ports than this are nobody's dev servers. */
 const MAX_PORTS = 500
-const MAX_COMMAND = 200
 
 interface Row {
   port: number
@@ -19,16 +20,15 @@ interface Row {
   inode: string
 }
 
-interface Owner {
-  pid: number
-  command: string
-}
-
-export async function listeningPorts(launchId: string): Promise<ListeningPort[]> {
+/**
+ * @param hands sees the processes of the work, where they are another user's
+ * @throws RclaudeError `unavailable` when it does not answer
+ */
+export async function listeningPorts(launchId: string, hands?: Pick<Hands, 'call'>): Promise<ListeningPort[]> {
   const [v4, v6] = await Promise.all(['tcp', 'tcp6'].map((name) => readQuietly(`/proc/net/${name}`)))
   const rows = [...rowsOf(v4 ?? ''), ...rowsOf(v6 ?? '')]
   if (rows.length === 0) return []
-  const owners = await ownersOf(new Set(rows.map(({ inode }) => inode)), launchId)
+  const owners = await ownersOf([...new Set(rows.map(({ inode }) => inode))], launchId, hands)
   const byPort = new Map<number, ListeningPort>()
   for (const { port, address, uid, inode } of rows) {
     const owner = owners.get(inode)
@@ -39,7 +39,12 @@ export async function listeningPorts(launchId: string): Promise<ListeningPort[]>
     }
     // A process of our own user that is none of the task's is another's; of other users we cannot tell.
     const own = owner !== undefined || (uid === process.getuid?.() ? false : undefined)
-    byPort.set(port, { port, addresses: [address], ...owner, ...(own !== undefined && { own }) })
+    byPort.set(port, {
+      port,
+      addresses: [address],
+      ...(owner && { pid: owner.pid, command: owner.command }),
+      ...(own !== undefined && { own }),
+    })
   }
   return [...byPort.values()].sort((a, b) => a.port - b.port).slice(0, MAX_PORTS)
 }
@@ -62,28 +67,14 @@ function addressOf(hex: string): string {
 }
 
 /** Of the task's processes and of ourselves, who listens for clients. */
-async function ownersOf(inodes: ReadonlySet<string>, launchId: string): Promise<Map<string, Owner>> {
-  const pids = [...(await findByEnvironment(AGENT_ENV.launchId, launchId)), process.pid]
-  const owners = new Map<string, Owner>()
-  await Promise.all(
-    pids.map(async (pid) => {
-      const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => [])
-      for (const descriptor of descriptors) {
-        const target = await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => '')
-        const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1]
-        if (inode === undefined || !inodes.has(inode)) continue
-        const before = owners.get(inode)
-        // Several processes may hold it: the one that opened it is the oldest.
-        if (before === undefined || pid < before.pid) owners.set(inode, { pid, command: await commandOf(pid) })
-      }
-    }),
-  )
-  return owners
-}
-
-async function commandOf(pid: number): Promise<string> {
-  const line = (await readQuietly(`/proc/${pid}/cmdline`)).replaceAll('\0', ' ').trim()
-  return line.slice(0, MAX_COMMAND)
+async function ownersOf(inodes: readonly string[], launchId: string, hands?: Pick<Hands, 'call'>) {
+  const mark = { name: AGENT_ENV.launchId, value: launchId }
+  const [of, seen] = await Promise.all([
+    findByEnvironment(mark.name, mark.value).then((pids) => socketOwners(new Set(inodes), [...pids, process.pid])),
+    hands?.call('socketOwners', { mark, inodes: inodes.slice(0, MAX_PORTS) }),
+  ])
+  // What we see ourselves counts: the second process could say anything.
+  return new Map([...(seen?.owners ?? []), ...of].map((owner) => [owner.inode, owner]))
 }
 
 const readQuietly = (file: string): Promise<string> => readFile(file, 'utf8').catch(() => '')

@@ -8,9 +8,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import type { Readable, Writable } from 'node:stream'
-import { findByEnvironment, mayHaveLeftProcesses } from '../../host/processes.ts'
 import { within } from '../../host/within.ts'
 import type { ProcessExit } from '../../protocol/process.ts'
+import type { Hands } from '../hands/hands.ts'
+import { killAllLeftovers } from './leftovers.ts'
+import { enterable } from './program.ts'
 
 /** Set in every child's environment; its value is unique per child. */
 export const CHILD_MARKER = 'RCLAUDE_CHILD'
@@ -18,14 +20,6 @@ export const CHILD_MARKER = 'RCLAUDE_CHILD'
 /** How long each of interrupt and TERM is given before the next. */
 export const STOP_GRACE_MS = 5_000
 
-/**
- * What is found may have forked just before it was killed, and a process in the middle of an exec shows no environment
- * for a moment (on a busy machine one look left 15 of 1,650 alive, two left none), so we look until nothing was there
- * twice in a row.
- */
-const SWEEP_QUIET_LOOKS = 2
-const SWEEP_MAX_LOOKS = 50
-const SWEEP_PAUSE_MS = 8
 /** In this time pids do not come round to the same number again: that takes 32,768 processes at least. */
 const SHORT_LIFE_MS = 2_000
 
@@ -33,6 +27,8 @@ const SHORT_LIFE_MS = 2_000
 export interface WorkUser {
   uid: number
   gid: number
+  /** The process that does as the work's user what the agent, being another, cannot. */
+  hands?: Hands | undefined
 }
 
 export interface ChildOptions {
@@ -62,11 +58,12 @@ export interface Child {
 
 /** @throws the spawn error (ENOENT, EACCES, E2BIG ...) */
 export async function startChild(options: ChildOptions): Promise<Child> {
-  const [file, ...args] = options.argv
-  if (file === undefined) throw new TypeError('argv is empty')
+  if (options.argv[0] === undefined) throw new TypeError('argv is empty')
+  const start = await enterable(options, options.env.PATH, options.user)
+  const [file = '', ...args] = start.argv
   const marker = randomBytes(12).toString('hex')
   const child = spawn(file, args, {
-    cwd: options.cwd,
+    cwd: start.cwd,
     env: { ...options.env, [CHILD_MARKER]: marker },
     stdio: [options.stdin, 'pipe', 'pipe'],
     detached: true, // a group of its own: signals reach all of it and none of us
@@ -77,7 +74,16 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     child.once('exit', (code, signal) => resolve({ code, signal }))
   })
   const { stdin, stdout, stderr } = child as { stdin: Writable | null; stdout: Readable; stderr: Readable }
-  return new RunningChild({ pid, marker, stdin: stdin ?? undefined, stdout, stderr, exited, interrupt: 'SIGINT' })
+  return new RunningChild({
+    pid,
+    marker,
+    stdin: stdin ?? undefined,
+    stdout,
+    stderr,
+    exited,
+    interrupt: 'SIGINT',
+    user: options.user,
+  })
 }
 
 function spawned(child: ChildProcess): Promise<number> {
@@ -96,6 +102,7 @@ export interface RunningParts extends Pick<Child, 'pid' | 'stdin' | 'stdout' | '
   marker: string
   /** What asks it to end first. */
   interrupt: NodeJS.Signals
+  user: WorkUser | undefined
 }
 
 export class RunningChild implements Child {
@@ -107,6 +114,7 @@ export class RunningChild implements Child {
   readonly #marker: string
   readonly #startedAt = Date.now()
   readonly #interrupt: NodeJS.Signals
+  readonly #user: WorkUser | undefined
   #hasExited = false
   #stopping: Promise<ProcessExit> | undefined
   #sweeping: Promise<void> | undefined
@@ -115,6 +123,7 @@ export class RunningChild implements Child {
     this.pid = parts.pid
     this.#marker = parts.marker
     this.#interrupt = parts.interrupt
+    this.#user = parts.user
     this.stdin = parts.stdin
     this.stdin?.on('error', () => {}) // EPIPE: the process closed its input, which is its right
     this.stdout = parts.stdout
@@ -155,22 +164,7 @@ export class RunningChild implements Child {
   async #sweep(): Promise<void> {
     this.signal('SIGKILL') // members of the group that outlived its leader
     const wasShort = Date.now() - this.#startedAt < SHORT_LIFE_MS
-    if (wasShort && !(await mayHaveLeftProcesses(this.pid, CHILD_MARKER, this.#marker))) return
-    for (let look = 0, quiet = 0; look < SWEEP_MAX_LOOKS; look++) {
-      const left = await findByEnvironment(CHILD_MARKER, this.#marker)
-      for (const pid of left) killQuietly(pid)
-      quiet = left.length === 0 ? quiet + 1 : 0
-      if (quiet === SWEEP_QUIET_LOOKS) return
-      await delay(SWEEP_PAUSE_MS)
-    }
-  }
-}
-
-function killQuietly(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // It ended meanwhile.
+    await killAllLeftovers({ pid: this.pid, mark: { name: CHILD_MARKER, value: this.#marker }, wasShort }, this.#user)
   }
 }
 
@@ -181,9 +175,4 @@ function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
   } catch {
     return false
   }
-}
-
-/** Not unref'd: a stop must be carried through even when nothing else keeps the process alive. */
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

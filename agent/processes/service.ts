@@ -7,6 +7,7 @@ import { join, resolve, sep } from 'node:path'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { newProcessId, type ProcessId } from '../../protocol/ids.ts'
 import type { ProcessExit, ProcessSpec } from '../../protocol/process.ts'
+import { hasCode } from '../files/tree.ts'
 import { type PtyChild, startPty } from '../terminals/pty.ts'
 import type { TerminalLimits } from '../terminals/terminal.ts'
 import { type Child, STOP_GRACE_MS, startChild, type WorkUser } from './child.ts'
@@ -169,10 +170,19 @@ export class ProcessService {
     const cwd = resolve(root, spec.cwd ?? '.')
     if (spec.cwd?.includes('\0') || (cwd !== root && !cwd.startsWith(root + sep)))
       throw new RclaudeError('invalid', `cwd ${JSON.stringify(spec.cwd)} is outside the workspace`)
-    const found = await stat(cwd).catch(() => undefined)
-    if (!found?.isDirectory())
+    if (!(await this.#isDirectory(cwd)))
       throw new RclaudeError('invalid', `cwd ${JSON.stringify(spec.cwd ?? '.')} is no directory of the workspace`)
     return cwd
+  }
+
+  async #isDirectory(path: string): Promise<boolean> {
+    try {
+      return (await stat(path)).isDirectory()
+    } catch (error) {
+      const hands = this.#options.user?.hands
+      if (!hasCode(error, 'EACCES') || hands === undefined) return false
+      return (await hands.call('isDirectory', { path })).is
+    }
   }
 
   async #spawn(spec: ProcessSpec, cwd: string): Promise<Child | PtyChild> {

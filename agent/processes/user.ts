@@ -59,7 +59,10 @@ export async function otherUser(
     )
   if (found === undefined)
     throw new RclaudeError('invalid', `--user ${wanted}: there is no such user in ${PASSWD} of the task's machine`)
-  return { user: { uid: found.uid, gid: found.gid }, env: { USER: found.name, LOGNAME: found.name, HOME: found.home } }
+  return {
+    user: { uid: found.uid, gid: found.gid, hands: work?.hands },
+    env: { USER: found.name, LOGNAME: found.name, HOME: found.home },
+  }
 }
 
 /** The user of the work: what it runs as, and who it is to programs that ask. */

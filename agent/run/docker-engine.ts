@@ -24,7 +24,7 @@ const MAX_ANSWER = 4 * 1024 ** 2
 /** @param root of the placement's folders: the agent's own, so that no folder in it is another's link */
 export async function giveSharedFolders(root: string, socket: string, { uid, gid }: WorkUser): Promise<void> {
   for (const name of ENGINE_FOLDERS) {
-    await chmod(join(root, name), 0o700)
+    await chmod(join(root, name), 0o755)
     await lchown(join(root, name), uid, gid)
   }
   await lchown(dirname(socket), uid, gid) // for an engine that runs as a user with the same number

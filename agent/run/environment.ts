@@ -1,20 +1,26 @@
 /** The environment of the work: an allow-list of the agent's own, what the task asks for, and nothing else. */
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { proxyVariables } from '../../host/proxy.ts'
 import { AGENT_ENV, INHERITED_ENV, type RunSpec } from '../../protocol/run.ts'
-import { giveDirectory } from '../processes/belongings.ts'
+import { giveDirectory, openedTo } from '../processes/belongings.ts'
 import type { WorkUser } from '../processes/child.ts'
 
 /** Folders of a placement, all below one. */
 export interface Directories {
   work: string
   home: string
-  /** Journals, events and the private git directory: the agent's own. */
+  /** Journals, events and the agent's git directory: its own. */
   state: string
   artifacts: string
   /** TMPDIR of the work: goes with the placement. */
   temporary: string
+  /** Where unfinished uploads of files wait: outside the workspace, on the same disk. */
+  uploads: string
+  /** Index and objects of the trees that are made from the workspace. */
+  private: string
+  /** Of its SSH server. */
+  ssh: string
 }
 
 export const directoriesOf = (root: string): Directories => ({
@@ -23,12 +29,21 @@ export const directoriesOf = (root: string): Directories => ({
   state: join(root, 'state'),
   artifacts: join(root, 'artifacts'),
   temporary: join(root, 'tmp'),
+  uploads: join(root, 'uploads'),
+  private: join(root, 'private'),
+  ssh: join(root, 'ssh'),
 })
 
-/** All but `state` belong to the work. Into `state` its user may go, as far as a folder there lets it, and no further. */
+/**
+ * All but `state` belong to the work. Into `state` its user may go, as far as a folder there lets it, and no further. Before
+ * anything of the work runs.
+ */
 export async function makeDirectories({ state, ...ofTheWork }: Directories, user: WorkUser | undefined): Promise<void> {
   await mkdir(state, { recursive: true, mode: user === undefined ? 0o700 : 0o711 })
-  for (const path of Object.values(ofTheWork)) await giveDirectory(path, user)
+  const make = async () => {
+    for (const path of Object.values(ofTheWork)) await giveDirectory(path, user)
+  }
+  await (user === undefined ? make() : openedTo(user, dirname(state), make))
 }
 
 export interface BaseEnvironment {

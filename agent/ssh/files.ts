@@ -51,7 +51,7 @@ export function serverConfig(files: SshFiles): string {
     ['PermitUserRC', 'no'],
     ['AcceptEnv', 'LANG LC_* COLORTERM TERM_PROGRAM TERM_PROGRAM_VERSION'],
     ['Subsystem', `sftp ${SFTP}`],
-    ['ForceCommand', shellQuoted(files.session)],
+    ['ForceCommand', `/bin/sh ${shellQuoted(files.session)}`],
   ]
     .map(([name, value]) => `${name} ${value}`)
     .join('\n')}\n`
@@ -64,7 +64,7 @@ export interface SessionOptions {
   sftpServer: string | undefined
 }
 
-/** A shell script, readable by its user alone: the environment holds secrets. */
+/** For a shell, readable by its user alone: the environment holds secrets. */
 export function sessionScript({ workspace, environment, sftpServer }: SessionOptions): string {
   const sftp =
     sftpServer === undefined

@@ -3,13 +3,17 @@
  * client attaches to. The task's host key is made once; what else a connection needs lies in a folder that goes with it.
  */
 import { execFile } from 'node:child_process'
-import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { mkdir, readFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { findProgram, foldersOf, SYSTEM_FOLDERS } from '../../host/programs.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { SshSession } from '../../protocol/ssh.ts'
+import type { WorkFiles } from '../files/work-files.ts'
+import { giveDirectory, removeOf, writeAs } from '../processes/belongings.ts'
 import type { WorkUser } from '../processes/child.ts'
 import type { ProcessService } from '../processes/service.ts'
 import { serverConfig, sessionScript } from './files.ts'
@@ -22,12 +26,14 @@ const PRIVILEGE_SEPARATION_FOLDER = '/run/sshd'
 const SFTP_FOLDERS = ['/usr/lib/openssh', '/usr/libexec/openssh', '/usr/lib/ssh', '/usr/lib/misc', '/usr/libexec']
 
 export interface SshServerOptions {
-  /** Ours alone; made when needed. */
+  /** The work user's, for nobody else; made when needed. */
   directory: string
   workspace: string
   /** Of the task's work, asked anew for each connection. */
   environment: () => Record<string, string>
   user: WorkUser | undefined
+  /** Reads what is in the folder. */
+  files: Pick<WorkFiles, 'open'>
   processes: Pick<ProcessService, 'start'>
 }
 
@@ -44,12 +50,12 @@ export class SshServer {
     const { directory, user, processes } = this.#options
     const sshd = await this.#find('sshd')
     const name = await nameOf(user)
-    await mkdir(directory, { recursive: true, mode: user === undefined ? 0o700 : 0o711 })
+    await giveDirectory(directory, user)
     const hostKey = await this.#makeHostKey()
     if ((user?.uid ?? process.getuid?.()) === 0)
       await mkdir(PRIVILEGE_SEPARATION_FOLDER, { recursive: true, mode: 0o755 })
-    const folder = await mkdtemp(join(directory, 'connection-'))
-    const discard = () => rm(folder, { recursive: true, force: true }).catch(() => {}) // goes with the placement
+    const folder = join(directory, `connection-${randomBytes(8).toString('hex')}`)
+    const discard = () => removeOf(user, [folder]).catch(() => {}) // goes with the placement
     try {
       const config = await this.#writeFiles(folder, publicKey)
       const started = await processes.start(
@@ -78,16 +84,9 @@ export class SshServer {
     }
     const config = join(folder, 'sshd_config')
     const sftpServer = await findProgram('sftp-server', SFTP_FOLDERS)
-    const write = async (path: string, text: string, mode: number) => {
-      await writeFile(path, text, { mode })
-      await own(path, user)
-    }
-    await Promise.all([
-      write(files.authorizedKeys, `${publicKey}\n`, 0o600),
-      write(files.session, sessionScript({ workspace, environment: environment(), sftpServer }), 0o700),
-      write(config, serverConfig(files), 0o600),
-    ])
-    await own(folder, user) // only now: nothing is written, and nothing given away, where its user could put a link
+    await writeAs(user, files.authorizedKeys, `${publicKey}\n`)
+    await writeAs(user, files.session, sessionScript({ workspace, environment: environment(), sftpServer }))
+    await writeAs(user, config, serverConfig(files))
     return config
   }
 
@@ -101,14 +100,13 @@ export class SshServer {
   }
 
   async #generate(): Promise<string> {
-    const { directory, user } = this.#options
+    const { directory, user, files } = this.#options
     const keygen = await this.#find('ssh-keygen')
     const file = join(directory, 'host_key')
-    await Promise.all([file, `${file}.pub`].map((path) => rm(path, { force: true })))
-    await run(keygen, ['-q', '-t', 'ed25519', '-N', '', '-C', 'task', '-f', file])
-    await chmod(file, 0o600)
-    await own(file, user)
-    return (await readFile(`${file}.pub`, 'utf8')).trim()
+    await removeOf(user, [file, `${file}.pub`])
+    const as = user && { uid: user.uid, gid: user.gid }
+    await run(keygen, ['-q', '-t', 'ed25519', '-N', '', '-C', 'task', '-f', file], { cwd: '/', ...as })
+    return (await text((await files.open(`${file}.pub`)).content)).trim()
   }
 
   async #find(program: string): Promise<string> {
@@ -117,10 +115,6 @@ export class SshServer {
     if (found !== undefined) return found
     throw new RclaudeError('unsupported', `there is no ${program} in this task: install openssh-server in its image`)
   }
-}
-
-async function own(path: string, user: WorkUser | undefined): Promise<void> {
-  if (user !== undefined) await chown(path, user.uid, user.gid)
 }
 
 /** SSH logs people in by name, so the user needs one. */

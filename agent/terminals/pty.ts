@@ -3,13 +3,12 @@
  * included, is one stream, and its input another; both are the terminal's other end.
  */
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants as modes, statSync } from 'node:fs'
 import { constants } from 'node:os'
-import { delimiter, resolve } from 'node:path'
 import { Readable, Writable } from 'node:stream'
 import { ReadStream } from 'node:tty'
 import type { ProcessExit, TerminalSize } from '../../protocol/process.ts'
 import { CHILD_MARKER, type Child, type ChildOptions, RunningChild } from '../processes/child.ts'
+import { enterable, findProgram } from '../processes/program.ts'
 import { ptyBinding } from './native.ts'
 
 export interface PtyChild extends Child {
@@ -21,13 +20,15 @@ export interface PtyChild extends Child {
 const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]))
 
 /** @throws RclaudeError `unsupported`; an error with code ENOENT or EACCES for the program */
-export function startPty(options: Omit<ChildOptions, 'stdin'> & { size: TerminalSize }): PtyChild {
+export async function startPty(options: Omit<ChildOptions, 'stdin'> & { size: TerminalSize }): Promise<PtyChild> {
   const binding = ptyBinding()
-  const [file, ...args] = options.argv
-  if (file === undefined) throw new TypeError('argv is empty')
+  if (options.argv[0] === undefined) throw new TypeError('argv is empty')
   const marker = randomBytes(12).toString('hex')
   const env: Record<string, string> = { ...options.env, [CHILD_MARKER]: marker }
-  const program = findProgram(file, options.cwd, env.PATH ?? '/usr/local/bin:/usr/bin:/bin')
+  // After the fork nobody could tell that there is no such program.
+  const found = await findProgram(options.argv[0], options.cwd, env.PATH, options.user)
+  const start = await enterable({ argv: [found, ...options.argv.slice(1)], cwd: options.cwd }, env.PATH, options.user)
+  const [program = '', ...args] = start.argv
   const { uid, gid } = options.user ?? { uid: -1, gid: -1 }
   const pairs = Object.entries(env).map(([name, value]) => `${name}=${value}`)
   const { columns, rows } = options.size
@@ -36,7 +37,7 @@ export function startPty(options: Omit<ChildOptions, 'stdin'> & { size: Terminal
   const exited = new Promise<ProcessExit>((settle) => {
     const onExit = (code: number, signal: number) =>
       settle(signal === 0 ? { code, signal: null } : { code: null, signal: signalNames.get(signal) ?? `SIG${signal}` })
-    const fork = () => binding.fork(program, args, pairs, options.cwd, columns, rows, uid, gid, true, '', onExit)
+    const fork = () => binding.fork(program, args, pairs, start.cwd, columns, rows, uid, gid, true, '', onExit)
     const forked = options.user === undefined ? fork() : withoutGroups(fork)
     fd = forked.fd
     pid = forked.pid
@@ -51,6 +52,7 @@ export function startPty(options: Omit<ChildOptions, 'stdin'> & { size: Terminal
     stdout: terminal,
     stderr: Readable.from([]),
     exited,
+    user: options.user,
     interrupt: 'SIGHUP', // a shell on a terminal ignores SIGINT and SIGTERM, and passes this one on to its jobs
   })
   const resize = (size: TerminalSize) => {
@@ -83,24 +85,4 @@ function inputOf(terminal: ReadStream): Writable {
     },
   })
   return Object.assign(input, { end: () => input })
-}
-
-/** After the fork nobody could tell that there is no such program. */
-function findProgram(file: string, cwd: string, path: string): string {
-  if (file.includes('/')) return executable(resolve(cwd, file))
-  let failure: unknown
-  for (const directory of path.split(delimiter)) {
-    try {
-      return executable(resolve(cwd, directory, file))
-    } catch (error) {
-      failure = error
-    }
-  }
-  throw failure
-}
-
-function executable(path: string): string {
-  accessSync(path, modes.X_OK)
-  if (!statSync(path).isFile()) throw Object.assign(new Error(`${path} is no file`), { code: 'EACCES' })
-  return path
 }

@@ -6,10 +6,11 @@
  * nested repositories in as plain files, where git alone would keep only a reference to a commit that nobody has. A submodule
  * of the user's is a nested repository with an index that lasts, found at its path whatever became of its `.git`.
  */
-import { lstat, mkdir, realpath, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isTemporary } from '../../host/tree/names.ts'
 import { directlyIn, pathWithin } from '../../protocol/parts.ts'
+import { pathsAmong } from './among.ts'
 import { splitNul } from './git.ts'
 import type { Repositories } from './repositories.ts'
 import { insideOf, isFolderBelow } from './submodules.ts'
@@ -64,13 +65,13 @@ async function captureBelow(
       signal,
       ...(input !== undefined && { input: Buffer.from(input, 'latin1') }),
     })
-  await rm(join(repositories.private, `${index}.lock`), { force: true }) // of a git that was killed
+  await repositories.forget(`${index}.lock`) // of a git that was killed
   const inside = known === undefined ? new Map<string, string>() : await submodulesIn(repositories, known, found)
   const others = [
     ...splitNul((await run(['ls-files', '-o', '-z', '--exclude-standard'])).stdout).filter((path) =>
       path.endsWith('/'),
     ),
-    ...(await replacedByRepositories(top, run)),
+    ...(await replacedByRepositories(repositories, top, run)),
   ]
   const nested = [...new Set([...inside.keys(), ...others])]
   await addAll(repositories, top, index, nested, found, signal)
@@ -87,7 +88,7 @@ async function captureBelow(
       continue
     }
     const inner = ofSubmodule ?? `nested-${++found.nested}`
-    if (ofSubmodule === undefined) await rm(join(repositories.private, inner), { force: true })
+    if (ofSubmodule === undefined) await repositories.forget(inner)
     const below = Buffer.concat([Buffer.from(`${top}/`), Buffer.from(path, 'latin1')]).toString()
     try {
       const submodule = found.submodules.find((other) => other.index === ofSubmodule)
@@ -110,22 +111,23 @@ async function captureBelow(
 async function submodulesIn(repositories: Repositories, parent: string, found: Counter): Promise<Map<string, string>> {
   const inside = new Map<string, string>()
   for (const { path, index } of directlyIn(parent, found.submodules))
-    if (await isFolderBelow(repositories.work, path))
+    if (await isFolderBelow(repositories, path))
       inside.set(`${Buffer.from(pathWithin(parent, path)).toString('latin1')}/`, index)
   return inside
 }
 
 /** Tracked files in whose place a repository stands now: these are not "others" to git. */
-async function replacedByRepositories(top: string, run: Run): Promise<string[]> {
+async function replacedByRepositories({ user }: Repositories, top: string, run: Run): Promise<string[]> {
   const gone = splitNul(
     (await run(['diff-files', '-z', '--name-only', '--diff-filter=DT', '--ignore-submodules'])).stdout,
   )
-  const found: string[] = []
-  for (const path of gone) {
-    const inside = Buffer.concat([Buffer.from(`${top}/`), Buffer.from(`${path}/.git`, 'latin1')])
-    if ((await lstat(inside).catch(() => undefined)) !== undefined) found.push(`${path}/`)
-  }
-  return found
+  const repositories = await pathsAmong(
+    user,
+    'any',
+    top,
+    gone.map((path) => `${path}/.git`),
+  )
+  return repositories.map((path) => path.slice(0, -'.git'.length))
 }
 
 async function addAll(
@@ -174,26 +176,12 @@ async function addForced(repositories: Repositories, top: string, run: Run, sign
   signal?.throwIfAborted()
   if (theirs === undefined || theirs.code !== 0) return // no repository any more, or a broken index
   const ours = new Set(splitNul((await run(['ls-files', '-z'])).stdout))
-  const real = await realpath(top)
-  const forced: string[] = []
-  for (const path of splitNul(theirs.stdout)) {
-    if (ours.has(path) || isTemporary(path) || forced.length >= MAX_FORCED) continue
-    if (await isFileBelow(real, path)) forced.push(path)
-  }
+  const more = splitNul(theirs.stdout).filter((path) => !ours.has(path) && !isTemporary(path) && !isInGit(path))
+  const forced = (await pathsAmong(repositories.user, 'file', top, more)).slice(0, MAX_FORCED)
   if (forced.length > 0)
     await run(['update-index', '--add', '-z', '--stdin'], forced.map((path) => `${path}\0`).join(''))
 }
 
-async function isFileBelow(top: string, path: string): Promise<boolean> {
-  const parts = path.split('/')
-  if (parts.some((part) => part === '' || part === '.' || part === '..' || /^\.git$/i.test(part))) return false
-  for (let depth = 1; depth <= parts.length; depth++) {
-    const bytes = Buffer.concat([Buffer.from(`${top}/`), Buffer.from(parts.slice(0, depth).join('/'), 'latin1')])
-    const stat = await lstat(bytes).catch(() => undefined)
-    if (stat === undefined) return false
-    if (depth < parts.length ? !stat.isDirectory() : !stat.isFile() && !stat.isSymbolicLink()) return false
-  }
-  return true
-}
+const isInGit = (path: string): boolean => path.split('/').some((part) => /^\.git$/i.test(part))
 
 const shown = (path: string): string => Buffer.from(path, 'latin1').toString()

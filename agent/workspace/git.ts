@@ -66,8 +66,10 @@ export const GLOBAL_CONFIG =
 
 export async function git(args: readonly string[], options: GitOptions): Promise<GitOutput> {
   options.signal?.throwIfAborted()
-  const child = spawn('git', args, {
-    cwd: options.cwd,
+  // Into a folder of the work only as the work: git goes there when it is that user already, and a child before it is.
+  const isOther = options.user !== undefined
+  const child = spawn('git', isOther ? ['-C', options.cwd, ...args] : args, {
+    cwd: isOther ? '/' : options.cwd,
     env: environment(options),
     stdio: ['pipe', 'pipe', 'pipe', ...(options.whisper === undefined ? [] : (['pipe'] as const))],
     detached: true,

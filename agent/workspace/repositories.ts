@@ -2,7 +2,7 @@
  * The repositories of one placement, and how git is run on each.
  *
  *   <state>/daemon.git   the daemon's: what was fetched, where commits are made and pushed from; the work user reads it
- *   <state>/private/     the work user's: index and objects of the trees that are made from the workspace
+ *   <private>            the work user's: index and objects of the trees that are made from the workspace
  *   <work>/.git          the coding agent's own, an ordinary repository that it may do with as it likes
  *
  * Whatever reads the workspace runs as the work user. The daemon reads only objects that this produced, never a
@@ -10,7 +10,7 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { giveDirectory } from '../processes/belongings.ts'
+import { giveDirectory, removeOf } from '../processes/belongings.ts'
 import type { WorkUser } from '../processes/child.ts'
 import { type GitOptions, type GitOutput, GLOBAL_CONFIG, git } from './git.ts'
 
@@ -37,12 +37,12 @@ export class Repositories {
   readonly private: string
   readonly #globalConfig: string
 
-  constructor(options: { work: string; state: string; user?: WorkUser | undefined }) {
+  constructor(options: { work: string; state: string; private?: string | undefined; user?: WorkUser | undefined }) {
     this.work = options.work
     this.state = options.state
     this.user = options.user
     this.daemonGit = join(options.state, 'daemon.git')
-    this.private = join(options.state, 'private')
+    this.private = options.private ?? join(options.state, 'private')
     this.#globalConfig = join(options.state, 'gitconfig')
   }
 
@@ -59,6 +59,14 @@ export class Repositories {
   /** Makes a directory that belongs to the work user. */
   giveDirectory(path: string): Promise<void> {
     return giveDirectory(path, this.user)
+  }
+
+  /** Deletes files of the private folder; what is not there is no fault. */
+  forget(...names: string[]): Promise<void> {
+    return removeOf(
+      this.user,
+      names.map((name) => join(this.private, name)),
+    )
   }
 
   /** As the daemon, in its own repository; it sees the objects that the work user made. */

@@ -1,6 +1,5 @@
 /** The coding agent's session files as a tree of their own, and back. As the work user, like everything of the work's. */
-import { rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { stat } from 'node:fs/promises'
 import type { Repositories } from './repositories.ts'
 
 export interface SessionFiles {
@@ -18,7 +17,7 @@ export async function captureSession(
   signal?: AbortSignal,
 ): Promise<string | undefined> {
   if (session === undefined || !(await isDirectory(session.directory))) return undefined
-  for (const name of [INDEX, `${INDEX}.lock`]) await rm(join(repositories.private, name), { force: true })
+  await repositories.forget(INDEX, `${INDEX}.lock`)
   const run = (args: string[], answers: number[] = []) =>
     repositories.reading(session.directory, INDEX, args, { signal, answers, env: { GIT_LITERAL_PATHSPECS: '1' } })
   for (const path of session.paths ?? ['.']) await run(['add', '-A', '-f', '--ignore-errors', '--', path], [1, 128])

@@ -3,11 +3,11 @@
  * (docs/decisions/010); here it is split for the checkout: each submodule becomes a repository of its own with history, and
  * the superproject names its commit. Nothing is ever fetched from a URL of `.gitmodules`.
  */
-import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RclaudeError } from '../../protocol/errors.ts'
 import { entryAt, linkEntry, makeTree, type RunGit, withEntry } from '../../protocol/git-trees.ts'
 import { directlyIn, PARTS_FILE, type Parts, pathWithin, readParts, type Submodule } from '../../protocol/parts.ts'
+import { pathsAmong } from './among.ts'
 import { FETCH, type Repositories } from './repositories.ts'
 
 /** One repository of the checkout, split off. */
@@ -65,7 +65,7 @@ export async function checkOutSubmodule(
   signal?: AbortSignal,
 ): Promise<void> {
   const folder = join(repositories.work, split.path)
-  await mustBeFolder(repositories.work, split.path)
+  await mustBeFolder(repositories, split.path)
   const inside = { env: insideOf(folder), signal }
   const format = split.commit.length === 64 ? 'sha256' : 'sha1'
   await repositories.inWork(['init', '-q', '--template=', '-b', 'work', `--object-format=${format}`], inside)
@@ -96,17 +96,12 @@ export const insideOf = (folder: string): Record<string, string> => ({
 })
 
 /** No link leads out: the files come from a repository that nobody trusts. */
-async function mustBeFolder(work: string, path: string): Promise<void> {
-  if (!(await isFolderBelow(work, path)))
+async function mustBeFolder(repositories: Repositories, path: string): Promise<void> {
+  if (!(await isFolderBelow(repositories, path)))
     throw new RclaudeError('invalid', `submodule ${path} cannot be checked out: there is no folder for it`)
 }
 
-/** Each step of the way is a real directory. */
-export async function isFolderBelow(top: string, path: string): Promise<boolean> {
-  const parts = path.split('/')
-  for (let depth = 1; depth <= parts.length; depth++) {
-    const found = await lstat(join(top, ...parts.slice(0, depth))).catch(() => undefined)
-    if (found?.isDirectory() !== true) return false
-  }
-  return true
+/** Each step of the way from the workspace is a real directory. */
+export async function isFolderBelow({ user, work }: Repositories, path: string): Promise<boolean> {
+  return (await pathsAmong(user, 'folder', work, [Buffer.from(path).toString('latin1')])).length > 0
 }

@@ -1,13 +1,17 @@
 /** The workspace as a turn sees it: made ready once, saved as often as asked, the conversation's files with it. */
-import { constants } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import type { Withheld } from '../../protocol/event.ts'
 import type { RunSpec } from '../../protocol/run.ts'
 import type { Adapter } from '../adapters/adapter.ts'
+import type { WorkFiles } from '../files/work-files.ts'
 import type { Leaks } from '../run/leaks.ts'
 import type { Mask } from '../run/masking.ts'
 import type { SessionFiles, Workspace } from './workspace.ts'
+
+/** A longer one could not be held in memory to be masked. */
+const MAX_SESSION_FILE_BYTES = 256 * 1024 ** 2
 
 export interface SavedTurn {
   /** Undefined without a workspace. */
@@ -39,6 +43,8 @@ export interface TurnWorkspaceOptions {
   home: string
   /** A folder of the agent's own, for the masked copies of session files. */
   sessionDirectory: string
+  /** Reads what the coding agent wrote down. */
+  files: WorkFiles
   /** Does what needs the gateway again when the way there broke; the signal ends the wait for a new one. */
   insist<T>(action: () => Promise<T>, signal?: AbortSignal): Promise<T>
 }
@@ -69,19 +75,23 @@ async function copySession(
   sessionId: string | undefined,
 ): Promise<SessionFiles | undefined> {
   if (sessionId === undefined) return undefined
-  const { adapter, home, cwd, mask, sessionDirectory } = options
+  const { adapter, home, cwd, mask, sessionDirectory, files } = options
   const paths: string[] = []
-  for (const file of await adapter.sessionFiles({ home, cwd, sessionId })) {
-    const path = relative(home, file)
-    // The work wrote it: a link in its place could lead to what is not the work's to read.
-    const text = await readFile(file, { encoding: 'utf8', flag: constants.O_RDONLY | constants.O_NOFOLLOW }).catch(
-      () => undefined,
-    )
-    if (text === undefined) continue
+  // The work without its conversation is better than neither.
+  for (const path of await files.sessionFiles(adapter, { home, cwd, sessionId }).catch(() => [])) {
+    const content = await textOf(files, join(home, path)).catch(() => undefined)
+    if (content === undefined) continue
     const copy = join(sessionDirectory, path)
     await mkdir(dirname(copy), { recursive: true })
-    await writeFile(copy, mask(text))
+    await writeFile(copy, mask(content))
     paths.push(path)
   }
   return paths.length === 0 ? undefined : { directory: sessionDirectory, paths }
+}
+
+async function textOf(files: WorkFiles, path: string): Promise<string> {
+  const { size, content } = await files.open(path)
+  if (size <= MAX_SESSION_FILE_BYTES) return await text(content)
+  content.destroy()
+  throw new RangeError(`${path} is too large`)
 }

@@ -2,8 +2,6 @@
  * Keeps secrets out of what is saved: a changed file that holds one stays as the snapshot has it, and everybody is told
  * which file and which line. What the snapshot's own version of the file held already is no news.
  */
-import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Withheld } from '../../protocol/event.ts'
 import type { Leak, LeakScan, Leaks } from '../run/leaks.ts'
 import { splitNul } from './git.ts'
@@ -158,7 +156,7 @@ async function restored(
   changes: readonly Change[],
   signal: AbortSignal | undefined,
 ): Promise<string> {
-  for (const name of [INDEX, `${INDEX}.lock`]) await rm(join(repositories.private, name), { force: true })
+  await repositories.forget(INDEX, `${INDEX}.lock`)
   const run = (args: string[], input?: string) =>
     repositories.reading(repositories.work, INDEX, args, {
       signal,

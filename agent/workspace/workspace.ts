@@ -8,11 +8,11 @@
  * Operations run one after the other; each opens the bridge through which git reaches the gateway.
  */
 
-import { readdir, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import type { RequestListener } from 'node:http'
-import { join } from 'node:path'
 import type { Withheld } from '../../protocol/event.ts'
 import { REFS, type RunWorkspace } from '../../protocol/run.ts'
+import { emptyOf } from '../processes/belongings.ts'
 import type { WorkUser } from '../processes/child.ts'
 import type { Leaks } from '../run/leaks.ts'
 import { captureWork } from './capture.ts'
@@ -36,6 +36,8 @@ export interface WorkspaceOptions {
   work: string
   /** A directory of the daemon's, outside `work`, that the work user can enter and not write. */
   state: string
+  /** A folder of the work user's, outside both. Default: made in `state`, which only a daemon that is the same user can do. */
+  private?: string
   user?: WorkUser | undefined
   author: { name: string; email: string }
   /** The agent's own: which proxy and which authorities a repository elsewhere is cloned with. */
@@ -245,10 +247,8 @@ export class Workspace {
 
   /** What a preparation that was cut off left behind. */
   async #clear(): Promise<void> {
-    for (const path of [this.#repositories.daemonGit, this.#repositories.private])
-      await rm(path, { recursive: true, force: true })
-    for (const name of await readdir(this.#options.work).catch(() => []))
-      await rm(join(this.#options.work, name), { recursive: true, force: true })
+    await rm(this.#repositories.daemonGit, { recursive: true, force: true })
+    for (const folder of [this.#repositories.private, this.#options.work]) await emptyOf(this.#options.user, folder)
   }
 
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -19,7 +19,7 @@ const GIVE_UP_MS = 120_000
 const PRODUCER = `node -e 'const l=("y".repeat(78)+"\\n").repeat(342);setInterval(()=>process.stdout.write(l),10)'`
 
 async function measure(side: Side): Promise<{ ms: number[]; bytesPerSecond: number }> {
-  const child = startPty({ argv: side.argv, cwd: '/tmp', env: side.env, size: { columns: 80, rows: 24 } })
+  const child = await startPty({ argv: side.argv, cwd: '/tmp', env: side.env, size: { columns: 80, rows: 24 } })
   let seen = ''
   let bytes = 0
   child.stdout.on('data', (chunk: Buffer) => {

@@ -11,10 +11,8 @@ import {
   closeSync,
   constants,
   fchmodSync,
-  fchownSync,
   fstatSync,
   futimesSync,
-  lchownSync,
   linkSync,
   openSync,
   renameSync,
@@ -96,7 +94,6 @@ export async function placeLink(place: Placing, id: ContentId, keepAs?: BytePath
     const temporary = temporaryBeside(place.path)
     const at = place.tree.at(temporary, true)
     symlinkSync(forCall(targetOf(id)), at)
-    if (place.tree.owner !== undefined) lchownSync(at, place.tree.owner.uid, place.tree.owner.gid)
     return takeName(place, temporary, now, { keepAs })
   })
 }
@@ -147,7 +144,7 @@ function makeNew({ tree, path, known }: Placing, { id, mode, mtimeMs }: FileFact
   let isWhole = false
   try {
     writeWhole(fd, bytes)
-    known.set(path, finish(fd, tree, mode, mtimeMs), id)
+    known.set(path, finish(fd, mode, mtimeMs), id)
     isWhole = true
     return true
   } finally {
@@ -157,12 +154,11 @@ function makeNew({ tree, path, known }: Placing, { id, mode, mtimeMs }: FileFact
 }
 
 /** @returns how it is then */
-function finish(fd: number, { owner }: Tree, mode: number, mtimeMs: number): Stats {
-  if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid)
+function finish(fd: number, mode: number, mtimeMs: number): Stats {
   futimesSync(fd, mtimeMs / 1000, mtimeMs / 1000)
   const stats = fstatSync(fd)
   if ((stats.mode & ALL_MODE_BITS) === (mode & MODE_BITS)) return stats
-  fchmodSync(fd, mode & MODE_BITS) // after chown
+  fchmodSync(fd, mode & MODE_BITS)
   return fstatSync(fd)
 }
 
@@ -187,7 +183,7 @@ async function fillTemporary(
       }
       isGood = `sha256:${digest.digest('hex')}` === id
     }
-    finish(fd, tree, mode, mtimeMs)
+    finish(fd, mode, mtimeMs)
     return isGood ? temporary : undefined
   } catch (error) {
     isGood = false

@@ -9,30 +9,13 @@
  */
 
 import type { Stats } from 'node:fs'
-import {
-  closeSync,
-  constants,
-  fchownSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  realpathSync,
-  rmdirSync,
-} from 'node:fs'
+import { closeSync, constants, lstatSync, mkdirSync, openSync, readdirSync, realpathSync, rmdirSync } from 'node:fs'
 import { type BytePath, forCall, nameOf, parentOf } from './names.ts'
 
 const HAS_PROC = process.platform === 'linux'
 const OPEN_FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 
-export interface Owner {
-  uid: number
-  gid: number
-}
-
 export interface TreeOptions {
-  /** Of folders that are made. */
-  owner?: Owner | undefined
   /** Make the folder, with those above it. */
   create?: boolean
 }
@@ -47,14 +30,12 @@ interface Folder {
 }
 
 export class Tree {
-  readonly owner: Owner | undefined
   #stack: Folder[]
   /** The path that the stack stands for. */
   #at: BytePath = ''
 
-  private constructor(root: Folder, owner: Owner | undefined) {
+  private constructor(root: Folder) {
     this.#stack = [root]
-    this.owner = owner
   }
 
   /**
@@ -65,12 +46,12 @@ export class Tree {
     const path = realpathSync(root)
     const fd = openSync(path, OPEN_FOLDER)
     const plainPath = `${Buffer.from(path).toString('latin1')}/`
-    const tree = new Tree({ name: '', fd, path: pathOf(fd, plainPath), plainPath }, options.owner)
+    const tree = new Tree({ name: '', fd, path: pathOf(fd, plainPath), plainPath })
     if (folder === '') return tree
     try {
       tree.#enter(folder, options.create === true)
       const inner = tree.#stack.pop() as Folder
-      return new Tree({ ...inner, name: '' }, options.owner)
+      return new Tree({ ...inner, name: '' })
     } finally {
       tree.close()
     }
@@ -168,9 +149,7 @@ export class Tree {
     } catch (error) {
       if (codeOf(error) !== 'EEXIST') throw error
     }
-    const fd = openSync(forCall(path), OPEN_FOLDER)
-    if (this.owner !== undefined) fchownSync(fd, this.owner.uid, this.owner.gid)
-    return fd
+    return openSync(forCall(path), OPEN_FOLDER)
   }
 
   get #top(): Folder {

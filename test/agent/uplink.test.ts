@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { command } from '../../agent/adapters/command.ts'
 import { saveArtifacts } from '../../agent/artifacts.ts'
+import { ownFiles } from '../../agent/files/work-files.ts'
 import { Leaks } from '../../agent/run/leaks.ts'
 import { Uplink } from '../../agent/uplink.ts'
 import { createTurnWorkspace } from '../../agent/workspace/turn-workspace.ts'
@@ -34,6 +35,7 @@ test('preparing a workspace without a gateway ends when the turn is stopped', as
     cwd: work,
     home,
     sessionDirectory: join(state, 'session'),
+    files: ownFiles,
     insist: (action, signal) => uplink.insist(action, signal),
   })
   const stop = new AbortController()

@@ -1,6 +1,6 @@
 /** Tasks in containers of a real engine, and what people are told when it does not give them one. */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, type TestContext, test } from 'vitest'
 import { createDockerLauncher } from '../../gateway/launchers/docker/docker.ts'
@@ -14,6 +14,7 @@ import { type Images, importImages, WORK_USER } from '../helpers/docker-images.t
 import { eventually } from '../helpers/eventually.ts'
 import { launchOptions, launchSpec } from '../helpers/launching.ts'
 import { type SmallRegistry, startSmallRegistry } from '../helpers/small-registry.ts'
+import { capabilitiesIn, statusOf } from '../helpers/two-users.ts'
 import { World } from '../helpers/world.ts'
 
 const SECRET = 'canary-in-the-container-0123456789'
@@ -177,6 +178,57 @@ describe('a task in a container', () => {
     expect(await world.ended(task.id)).toMatchObject({ outcome: 'cancelled' })
     expect(docker(['ps', '-a', '-q', '--filter', `label=rclaude.task=${task.id}`])).toBe('')
   })
+
+  withEngine(
+    'has a daemon with three capabilities and a second process with none, which do all that people ask',
+    async () => {
+      const task = await world.createTask({ agent: 'command', command: ['sleep', '600'], workspace: { kind: 'none' } })
+      const running = await world.state(task.id, 'running')
+      const { handle } = (running as typeof running & { state: 'running' }).placement
+      const run = (args: string[], env = {}) => world.cli(args, { env: { ...world.asAdmin, ...env } })
+      const inTask = (script: string) => run(['exec', task.id, '--', 'sh', '-c', script])
+
+      const top = docker(['top', handle, '-eo', 'pid,uid,args']).split('\n')
+      const daemons = top.filter((line) => line.includes('agent.js')).map((line) => Number(line.trim().split(/\s+/)[0]))
+      const [hands = 0, daemon = 0] = daemons.sort(
+        (a, b) => Number(statusOf(a).Uid?.split('\t')[0] === '0') - Number(statusOf(b).Uid?.split('\t')[0] === '0'),
+      )
+      expect(capabilitiesIn(statusOf(daemon).CapEff ?? '').sort()).toEqual(['kill', 'setgid', 'setuid'])
+      expect(statusOf(hands).Uid).toBe(Array(4).fill(WORK_USER.id).join('\t'))
+      expect(capabilitiesIn(statusOf(hands).CapEff ?? '')).toEqual([])
+      expect(statusOf(hands).Groups?.trim()).toBe('')
+
+      // Files, where the work locked root out.
+      expect((await inTask('umask 077; mkdir shut; echo inside > shut/file')).code).toBe(0)
+      expect((await run(['cp', `${task.id}:shut/file`, '-'])).stdout).toBe('inside\n')
+      writeFileSync(join(world.directory, 'sent'), 'by hand\n')
+      expect(await run(['cp', 'sent', `${task.id}:shut/new/sent`])).toMatchObject({ code: 0 })
+      const folder = join(world.directory, 'synced')
+      mkdirSync(folder)
+      writeFileSync(join(folder, 'local'), 'local\n')
+      const synced = await run(['sync', `${task.id}:shut`, folder])
+      expect(synced, synced.stderr).toMatchObject({ code: 0 })
+      expect(readFileSync(join(folder, 'new/sent'), 'utf8')).toBe('by hand\n')
+      expect((await inTask('cat shut/local; ls -ln shut/local')).stdout).toMatch(
+        new RegExp(`^local\n.* ${WORK_USER.id} `),
+      )
+      expect((await run(['exec', '-w', 'shut', task.id, '--', 'cat', 'file'])).stdout).toBe('inside\n')
+
+      // Who listens, and what was left behind.
+      const script = "require('net').createServer().listen(34567,'127.0.0.1')"
+      expect((await run(['exec', '-d', task.id, '--', '/opt/rclaude/node', '-e', script])).code).toBe(0)
+      await eventually('the port has its process', async () =>
+        /34567.*node/.test((await run(['ports', task.id])).stdout),
+      )
+      expect((await inTask('setsid sleep 4322 & exit 0')).code).toBe(0)
+      expect(docker(['top', handle])).not.toContain('4322')
+
+      const health = await world.api().call(routes.taskHealth, { params: { taskId: task.id } })
+      expect(JSON.stringify(health)).toContain('"sleep"')
+      await run(['stop', task.id])
+      await world.ended(task.id)
+    },
+  )
 
   withEngine('runs in an image that knows nothing of rclaude, with the agent from a folder of the engine', async () => {
     const dials = await openDials({ listen: '127.0.0.1', reach: '127.0.0.1' })

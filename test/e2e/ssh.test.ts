@@ -87,7 +87,7 @@ test.skipIf(missing.length > 0)(
       }
       return processes.length === 2 && processes.every(({ exit }) => exit !== undefined)
     })
-    const state = join(world.data, 'run', task, 'state', 'ssh')
+    const state = join(world.data, 'run', task, 'ssh')
     await eventually('its files are gone', () => readdirSync(state).every((name) => name.startsWith('host_key')))
     expect(statSync(state).mode & 0o077).toBe(0)
     expect(statSync(join(world.home, '.local/state/rclaude/ssh/id_ed25519')).mode & 0o077).toBe(0)

@@ -11,9 +11,9 @@ import { startWorld, type World } from '../helpers/world.ts'
 const SIZE = { columns: 70, rows: 20 }
 
 /** `rclaude` on a terminal of its own. */
-function onTerminal(world: World, ...args: string[]) {
+async function onTerminal(world: World, ...args: string[]) {
   const emulator = new Emulator(SIZE)
-  const child = startPty({
+  const child = await startPty({
     argv: [process.execPath, resolve('dist/rclaude.js'), ...args],
     cwd: world.directory,
     env: { ...world.userEnvironment(), ...world.asAdmin, TERM: 'xterm-256color' },
@@ -52,7 +52,7 @@ async function idleTask(world: World): Promise<string> {
 test('shell is a login shell in the workspace; it detaches, is named to the next, and is taken up with its screen', async () => {
   const world = await startWorld()
   const id = await idleTask(world)
-  const shell = onTerminal(world, 'shell', id)
+  const shell = await onTerminal(world, 'shell', id)
   shell.type('echo "marker-$((6 * 7))"; stty size\r')
   await shell.shows('marker-42')
   await shell.shows('20 70')
@@ -66,14 +66,14 @@ test('shell is a login shell in the workspace; it detaches, is named to the next
   expect([left.screen, left.modes.mouseTrackingMode, left.cursor.hidden]).toEqual(['normal', 'none', false])
   const processId = /proc_\w+/.exec(shell.screen().replaceAll('\n', ''))?.[0] ?? ''
 
-  const next = onTerminal(world, 'shell', id)
+  const next = await onTerminal(world, 'shell', id)
   await next.shows('that nobody looks at')
   next.type('echo in the "next"\r')
   await next.shows('in the next')
   next.type('exit 3\r')
   await next.ends(3)
 
-  const again = onTerminal(world, 'attach', `${id}/${processId}`)
+  const again = await onTerminal(world, 'attach', `${id}/${processId}`)
   await again.shows('on the second screen')
   expect(again.emulator.terminal.modes.mouseTrackingMode).toBe('drag')
   again.type("printf '\\033[?1049l'; exit 5\r")
@@ -84,7 +84,7 @@ test('shell is a login shell in the workspace; it detaches, is named to the next
 test('exec -it passes on code and size; without a terminal it is refused as docker does', async () => {
   const world = await startWorld()
   const id = await idleTask(world)
-  const exec = onTerminal(world, 'exec', '-it', id, '--', 'sh', '-c', 'read x; echo "got $x"; exit 9')
+  const exec = await onTerminal(world, 'exec', '-it', id, '--', 'sh', '-c', 'read x; echo "got $x"; exit 9')
   exec.type('hello\r')
   expect(await exec.child.exited).toEqual({ code: 9, signal: null })
   await exec.shows('got hello')
@@ -98,7 +98,7 @@ test('exec -it passes on code and size; without a terminal it is refused as dock
 test('the terminal is given back when rclaude is told to end, and the gateway being killed is survived', async () => {
   const world = await startWorld()
   const id = await idleTask(world)
-  const shell = onTerminal(world, 'shell', id, '--', 'sh', '-c', "printf '\\033[?2004h\\033[?1000hready '; cat")
+  const shell = await onTerminal(world, 'shell', id, '--', 'sh', '-c', "printf '\\033[?2004h\\033[?1000hready '; cat")
   await shell.shows('ready')
   await world.killGateway()
   await world.startGateway()
@@ -114,7 +114,17 @@ test('what is recorded is played again', async () => {
   const world = await startWorld()
   const id = await idleTask(world)
   const cast = join(world.directory, 'work.cast')
-  const shell = onTerminal(world, 'shell', '--record', cast, id, '--', 'sh', '-c', 'echo recorded ünïcode; exit 4')
+  const shell = await onTerminal(
+    world,
+    'shell',
+    '--record',
+    cast,
+    id,
+    '--',
+    'sh',
+    '-c',
+    'echo recorded ünïcode; exit 4',
+  )
   expect((await shell.child.exited).code).toBe(4)
   const [header = '', ...entries] = readFileSync(cast, 'utf8').trim().split('\n')
   expect(JSON.parse(header)).toMatchObject({ version: 2, width: 70, height: 20 })
@@ -126,7 +136,7 @@ test('what is recorded is played again', async () => {
   expect((await world.cli(['shell', '--record', cast, id], { env: world.asAdmin })).code).not.toBe(0)
 
   writeFileSync(cast, '{"version":2,"width":70,"height":20}\n[0,"o","first"]\n[3600,"o","never"]\n')
-  const replay = onTerminal(world, 'replay', cast)
+  const replay = await onTerminal(world, 'replay', cast)
   await replay.shows('first')
   replay.type('q')
   expect((await replay.child.exited).code).toBe(130)
@@ -139,7 +149,7 @@ test('what the task recorded after the viewer had left is played, or kept, as lo
   const id = await idleTask(world)
   const go = join(world.directory, 'go')
   const script = `echo seen; until test -e ${go}; do sleep 0.1; done; echo unseen`
-  const shell = onTerminal(world, 'shell', '--recorded', id, '--', 'sh', '-c', script)
+  const shell = await onTerminal(world, 'shell', '--recorded', id, '--', 'sh', '-c', script)
   await shell.shows('seen')
   shell.type('~.')
   await shell.ends(129)
@@ -162,7 +172,7 @@ test('what the task recorded after the viewer had left is played, or kept, as lo
 test('one terminal more than the gateway allows is refused by the name of the limit, and a closed one makes room', async () => {
   const world = await startWorld({ settings: { RCLAUDE_LIMITS__TERMINALS: '1' } })
   const id = await idleTask(world)
-  const first = onTerminal(world, 'shell', id, '--', 'sh', '-c', 'echo ready; read x')
+  const first = await onTerminal(world, 'shell', id, '--', 'sh', '-c', 'echo ready; read x')
   await first.shows('ready')
   const second = await world.cli(['exec', '-t', id, '--', 'true'], { env: world.asAdmin })
   expect(second.stderr).toContain('1 terminals are open already, which is the limit of 1 (limits.terminals)')

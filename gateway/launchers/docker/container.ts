@@ -10,11 +10,10 @@ export const LABELS = { gateway: 'rclaude.gateway', task: 'rclaude.task', launch
 /** Where `launchers.docker.agentFolder` is seen. The images have the agent in the same place. */
 const AGENT_FOLDER = '/opt/rclaude'
 /**
- * All that the agent may do besides what any user may: start the work as another user (SETUID, SETGID), end it (KILL) and
- * find what it left running (SYS_PTRACE), and keep files in that user's folders (CHOWN, DAC_OVERRIDE, FOWNER). The work
- * itself has none of them, and cannot get any: its user is not root, and set-id programs give it nothing.
+ * All that the agent may do besides what any user may: start the work as another user (SETUID, SETGID) and end it (KILL).
+ * The work itself has none of them, and cannot get any: its user is not root, and set-id programs give it nothing.
  */
-const CAPABILITIES = ['SETUID', 'SETGID', 'KILL', 'SYS_PTRACE', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER']
+const CAPABILITIES = ['SETUID', 'SETGID', 'KILL']
 /** Of what the agent prints: a few lines, unless something is wrong. */
 const LOG_BYTES = 1024 ** 2
 const NANOS = 1e9

@@ -17,10 +17,12 @@ const GIB = 1024 ** 3
 const MAX_SPOT_TRIES = 2
 /**
  * Of those that a container has unless told: what is left is what the agent needs, as in gateway/launchers/docker/container.ts.
- * SYS_PTRACE is the only one that Fargate adds: without it the agent does not see what the work's user left running.
  */
 const DROPPED = [
   'AUDIT_WRITE',
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
   'FSETID',
   'MKNOD',
   'NET_BIND_SERVICE',
@@ -63,7 +65,7 @@ export function definitionOf(
         stopTimeout: STOP_SECONDS,
         linuxParameters: {
           initProcessEnabled: true, // what the work leaves behind is reaped
-          capabilities: { add: ['SYS_PTRACE'], drop: [...DROPPED] },
+          capabilities: { drop: [...DROPPED] },
         },
         ...(logGroup && {
           logConfiguration: {

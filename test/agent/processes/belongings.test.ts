@@ -13,7 +13,8 @@ import { chmod, chown } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, type TestContext } from 'vitest'
-import { giveDirectory, writeAs } from '../../../agent/processes/belongings.ts'
+import { giveDirectory, openedTo, removeOf, writeAs } from '../../../agent/processes/belongings.ts'
+import { workerWithHands } from '../../helpers/hands.ts'
 
 const work = { uid: 4321, gid: 4321 }
 let root: string
@@ -36,13 +37,20 @@ beforeEach(async () => {
 afterEach(() => rmSync(root, { recursive: true }))
 
 describe('a folder', () => {
-  asRoot('is given to the work when it is made, and never one that was there', async () => {
-    const [made, link, target] = [join(root, 'made'), join(root, 'link'), join(root, 'of-root')]
+  asRoot('is made by the work, below a folder of the agent that is open to it for that time only', async () => {
+    const user = await workerWithHands(work)
+    const [made, link, target] = [join(root, 'made/deep'), join(root, 'link'), join(root, 'of-root')]
     mkdirSync(target)
     symlinkSync(target, link)
-    for (const path of [made, link]) await giveDirectory(path, work)
-    expect(lstatSync(made).uid).toBe(work.uid)
+    await expect(giveDirectory(made, user)).rejects.toThrow()
+    await openedTo(user, root, async () => {
+      for (const path of [made, link]) await giveDirectory(path, user)
+    })
+    expect([lstatSync(made).uid, lstatSync(join(root, 'made')).uid]).toEqual([work.uid, work.uid])
     expect(lstatSync(target).uid).toBe(0)
+    expect(lstatSync(root).mode & 0o7777).toBe(0o755)
+    await removeOf(user, [made, join(root, 'none')])
+    expect(existsSync(made)).toBe(false)
   })
 })
 

@@ -90,7 +90,7 @@ test.skipIf(!isRoot)('the folders that both see belong to the work', async () =>
   await giveSharedFolders(root, join(root, 'docker/docker.sock'), { uid: 4321, gid: 4322 })
   for (const name of ENGINE_FOLDERS) {
     const stats = statSync(join(root, name))
-    expect([stats.uid, stats.gid, stats.mode & 0o777]).toEqual([4321, 4322, 0o700])
+    expect([stats.uid, stats.gid, stats.mode & 0o777]).toEqual([4321, 4322, 0o755])
   }
   expect(statSync(join(root, 'docker'))).toMatchObject({ uid: 4321 })
   expect(existsSync(join(root, 'state'))).toBe(false)

@@ -13,10 +13,12 @@ import {
 import { get } from 'node:http'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { giveDirectory, openedTo } from '../../../agent/processes/belongings.ts'
 import { openGitBridge } from '../../../agent/workspace/git-bridge.ts'
 import { Workspace, type WorkspaceOptions } from '../../../agent/workspace/workspace.ts'
 import { REFS, type RunWorkspace } from '../../../protocol/run.ts'
 import { type GitGateway, gitIn, repository, startGitGateway, temporary } from '../../gateway/workspaces/git-gateway.ts'
+import { workerWithHands } from '../../helpers/hands.ts'
 import { sendSnapshot } from '../../helpers/sent-snapshot.ts'
 
 const message = 'Fix the bug\nand more'
@@ -51,7 +53,7 @@ async function agentFor(
 ) {
   const directory = temporary('placement')
   chmodSync(directory, 0o755)
-  const [work, state] = [join(directory, 'work'), join(directory, 'state')]
+  const [work, state] = [options.work ?? join(directory, 'work'), join(directory, 'state')]
   const author = { name: 'Agent', email: 'agent@example.com' }
   const workspace = new Workspace({ taskId: id, work, state, author, forward: gateway.forward(id), ...options })
   await workspace.prepare(spec)
@@ -322,8 +324,14 @@ describe('checkpoint and result', () => {
   test.skipIf(process.getuid?.() !== 0)(
     'runs as the work user, who cannot change the daemon’s repository',
     async () => {
-      const user = { uid: 65_534, gid: 65_534 }
-      const { workspace, work, state } = await prepared({ user })
+      const user = await workerWithHands({ uid: 65_534, gid: 65_534 })
+      const placement = temporary('folders')
+      chmodSync(placement, 0o755)
+      const folders = { work: join(placement, 'work'), private: join(placement, 'private') }
+      await openedTo(user, placement, async () => {
+        for (const path of Object.values(folders)) await giveDirectory(path, user)
+      })
+      const { workspace, work, state } = await prepared({ user, ...folders })
       expect(statSync(join(work, 'file.txt')).uid).toBe(user.uid)
       expect(statSync(join(work, '.git')).uid).toBe(user.uid)
       expect(statSync(join(state, 'daemon.git', 'config')).uid).toBe(0)

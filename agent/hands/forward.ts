@@ -1,0 +1,62 @@
+/** Requests for the work's files, handed on to the second process as they are, on a stream of their own, and its answers back. */
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import { pipeline } from 'node:stream/promises'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import type { Context } from 'hono'
+import type { AgentEnv } from '../http/send.ts'
+import type { Hands } from './hands.ts'
+import { responseTo } from './response.ts'
+
+/** Of one connection (RFC 9110 7.6.1), said anew for the other; and who asks, which is not the work's business. */
+const NOT_HANDED_ON = new Set([
+  'connection',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'content-length',
+  'host',
+  'expect',
+  'rclaude-user',
+  'rclaude-role',
+])
+
+/** @throws RclaudeError `unavailable` */
+export async function forwardTo(hands: Hands, c: Context<AgentEnv>): Promise<Response> {
+  const incoming = c.env.incoming as IncomingMessage
+  const outgoing = c.env.outgoing as ServerResponse // the agent speaks HTTP/1.1 only
+  const upstream = await hands.request({
+    method: incoming.method,
+    path: incoming.url,
+    headers: { ...handedOn(incoming.headers), ...framingOf(incoming) },
+  })
+  const answer = responseTo(upstream)
+  const onGone = () => {
+    if (!outgoing.writableFinished) upstream.destroy()
+  }
+  outgoing.once('close', onGone)
+  if (outgoing.destroyed) onGone()
+  // Flows while the answer is awaited, which may come before all was read. The client's connection outlives it, for that answer.
+  incoming.pipe(upstream)
+  const response = await answer.catch((error: unknown) => {
+    throw hands.unavailable(error)
+  })
+  const { 'content-length': length } = response.headers
+  outgoing.writeHead(response.statusCode ?? 502, {
+    ...handedOn(response.headers),
+    ...(length !== undefined && { 'content-length': length }),
+  })
+  outgoing.flushHeaders()
+  await pipeline(response, outgoing).catch(() => outgoing.destroy())
+  return RESPONSE_ALREADY_SENT
+}
+
+const handedOn = (headers: IncomingHttpHeaders): OutgoingHttpHeaders =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !NOT_HANDED_ON.has(name)))
+
+/** From what Node's parser made of the request, never copied. */
+function framingOf({ headers }: IncomingMessage): OutgoingHttpHeaders {
+  if (headers['transfer-encoding'] !== undefined) return { 'transfer-encoding': 'chunked' }
+  return { 'content-length': Number(headers['content-length'] ?? 0) }
+}

@@ -1,12 +1,13 @@
 /** `rclaude ecs list|show|stop|sweep|doctor|init`: the launcher on Amazon ECS, by way of the gateway; only `init` is about files here. */
 import type { Command } from 'commander'
 import { EXIT_CODES } from '../../protocol/errors.ts'
-import type { Finding } from '../../protocol/finding.ts'
+import { bad, type Finding } from '../../protocol/finding.ts'
 import { routes } from '../../protocol/routes.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
 import { defineInit } from '../ecs/init.ts'
-import { findPlacement, LAUNCHER, printPlacement, printPlacements, printSwept } from '../ecs/placements.ts'
+import { findPlacements, LAUNCHER, printPlacement, printPlacements, printSwept } from '../ecs/placements.ts'
 import { probe } from '../ecs/probe.ts'
+import { oneLine } from '../neutralise.ts'
 import type { World } from '../world.ts'
 import { printFindings } from './doctor.ts'
 
@@ -48,7 +49,10 @@ export function define(world: World): Command {
         'rclaude ecs doctor',
         'rclaude ecs doctor --no-probe    launch nothing',
       ])
-        .option('--no-probe', 'launch nothing: subnets, image and the way to the gateway stay untried')
+        .option(
+          '--no-probe',
+          'launch nothing: ecs:RunTask, ecs:TagResource, subnets, image and the way to the gateway stay untried',
+        )
         .action(act(world, doctor)),
     )
     .addCommand(defineInit(world))
@@ -64,21 +68,26 @@ async function list({ out, connect }: Invocation, options: { all?: boolean }): P
 
 async function show({ out, connect }: Invocation, name: string): Promise<undefined> {
   const { client } = await connect()
-  const found = await findPlacement(client, name)
+  const [found] = await findPlacements(client, [name])
+  if (found === undefined) return
   if (out.json) return void (await out.data(found))
   await printPlacement(out, found, Date.now())
 }
 
 async function stop({ out, connect }: Invocation, names: string[]): Promise<number> {
   const { client } = await connect()
-  const chosen = await Promise.all(names.map((name) => findPlacement(client, name)))
-  const swept = await Promise.all(
+  const chosen = await findPlacements(client, names)
+  const asked = await Promise.allSettled(
     chosen.map(({ launchId }) =>
       client.call(routes.stopPlacement, { params: { launchId }, query: { launcher: LAUNCHER } }),
     ),
   )
-  if (out.json) await out.data({ swept })
+  const swept = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  const [refusal, ...others] = asked.flatMap((one) => (one.status === 'rejected' ? [one.reason as Error] : []))
+  if (out.json && swept.length > 0) await out.data({ swept })
   else await printSwept(out, swept)
+  for (const { message } of others) out.note(oneLine(message))
+  if (refusal !== undefined) throw refusal
   return exitCodeFor(swept)
 }
 
@@ -102,7 +111,9 @@ async function doctor({ out, connect }: Invocation, options: { probe: boolean })
   if (!out.json) await printFindings(out, findings)
   // A launch would only fail for what is known already.
   if (options.probe && findings.every(({ ok }) => ok)) {
-    const probed = await probe(client, (text) => out.note(text))
+    const probed = await probe(client, (text) => out.note(oneLine(text))).catch((error: Error) => [
+      bad('probe', error.message, 'mend that, or leave it out: --no-probe'),
+    ])
     if (!out.json) await printFindings(out, probed)
     all.push(...probed)
   } else if (options.probe) out.note('no task is launched until that is mended')

@@ -3,6 +3,7 @@ import type { Client } from '../../protocol/client.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { ForeignPlacement, ListedPlacement, SweptPlacement } from '../../protocol/routes/placements.ts'
 import { routes } from '../../protocol/routes.ts'
+import { oneLine } from '../neutralise.ts'
 import { count, type Output } from '../output.ts'
 import { agoText } from '../times.ts'
 
@@ -41,10 +42,19 @@ export async function printPlacements(
   const columns = ['TASK', 'STATE', 'AGE', '$/HOUR', 'COST', 'ECS TASK'].map((title) => ({ title }))
   await out.table(columns, [...rows, ...others])
   const orphans = placements.filter(({ isKnown }) => !isKnown).length
-  const hourly = placements.reduce((sum, { usdPerHour = 0 }) => sum + usdPerHour, 0)
   out.note(
-    `${count(placements.length, 'machine')}, about ${dollars(hourly, 3)} an hour${orphans > 0 ? `; ${count(orphans, 'orphan')}: rclaude ecs sweep` : ''}`,
+    `${count(placements.length, 'machine')}${hourlyText(placements)}${orphans > 0 ? `; ${count(orphans, 'orphan')}: rclaude ecs sweep` : ''}`,
   )
+}
+
+/** Of what is paid for at the moment. */
+function hourlyText(placements: readonly ListedPlacement[]): string {
+  const paid = placements.filter(({ status }) => status === 'running' || status === 'pending')
+  const prices = paid.flatMap(({ usdPerHour }) => (usdPerHour === undefined ? [] : [usdPerHour]))
+  const unpriced = paid.length - prices.length
+  if (prices.length === 0) return unpriced === 0 ? '' : ', prices not known'
+  const sum = prices.reduce((total, price) => total + price, 0)
+  return `, about ${dollars(sum, 3)} an hour${unpriced > 0 ? ` and ${unpriced} without a known price` : ''}`
 }
 
 export async function printPlacement(out: Output, one: ListedPlacement, nowMs: number): Promise<void> {
@@ -62,13 +72,19 @@ export async function printPlacement(out: Output, one: ListedPlacement, nowMs: n
 }
 
 /**
- * @param name a task's id or the beginning of it, a launch's id, an ARN or the beginning of its last part
- * @throws RclaudeError `not_found`, or `invalid` when it names several
+ * @param names each the id of a task or a launch, or the beginning of it, an ARN or the beginning of its last part
+ * @throws RclaudeError `not_found`, or `invalid` when one names several, or nothing
  */
-export async function findPlacement(client: Client, name: string): Promise<ListedPlacement> {
+export async function findPlacements(client: Client, names: readonly string[]): Promise<ListedPlacement[]> {
   const { placements } = await client.call(routes.listPlacements, { query: { launcher: LAUNCHER } })
+  return names.map((name) => findAmong(placements, name))
+}
+
+function findAmong(placements: readonly ListedPlacement[], name: string): ListedPlacement {
+  if (name === '') throw new RclaudeError('invalid', 'an empty name is the beginning of every id: name one')
   const matches = ({ taskId, launchId, handle }: ListedPlacement) =>
-    launchId === name ||
+    launchId.startsWith(name) ||
+    launchId.startsWith(`launch_${name}`) ||
     handle === name ||
     taskId.startsWith(name) ||
     taskId.startsWith(`task_${name}`) ||
@@ -92,6 +108,6 @@ const RESULTS: Record<SweptPlacement['result'], string> = {
 export async function printSwept(out: Output, swept: readonly SweptPlacement[]): Promise<void> {
   for (const { handle, taskId, result, message } of swept)
     await out.line(
-      `${shortHandle(handle)} of ${taskId} ${RESULTS[result]}${message === undefined ? '' : ` (${message})`}`,
+      `${shortHandle(handle)} of ${taskId} ${RESULTS[result]}${message === undefined ? '' : ` (${oneLine(message)})`}`,
     )
 }

@@ -25,7 +25,9 @@ export async function probe(client: Client, tell: (text: string) => void): Promi
     body: { agent: 'command', command: ['true'], workspace: { kind: 'none' }, launcher: LAUNCHER },
   })
   const params = { taskId: task.id }
-  const stop = () => void client.call(routes.stopTask, { params, body: { reason: 'rclaude ecs doctor was ended' } })
+  const stop = () => {
+    client.call(routes.stopTask, { params, body: { reason: 'rclaude ecs doctor was ended' } }).catch(() => {})
+  }
   process.once('SIGINT', stop)
   tell(`probe: ${task.id} is to be launched`)
   const reached = new Map<Stage, number>()
@@ -40,6 +42,8 @@ export async function probe(client: Client, tell: (text: string) => void): Promi
   try {
     for await (const event of followEvents(client, task.id, {})) {
       if (event.type === 'state') queue.sees(event.state === 'queued')
+      if (event.type === 'state' && event.state === 'queued' && event.message !== undefined)
+        tell(`probe: ${event.message}`)
       const stage = stageOf(event)
       if (stage !== undefined && !reached.has(stage)) reached.set(stage, Date.now() - begun)
       if (event.type === 'step' && event.step === 'launch' && event.message !== undefined)

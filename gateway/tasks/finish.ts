@@ -190,9 +190,15 @@ async function untilGone(context: TaskContext, placement: Placement, deadline: n
     await pause(wait)
 }
 
+/** One of which its launcher says nothing may be alive: whoever waits for its end has a deadline. */
 async function statusOf(context: TaskContext, placement: Placement): Promise<'alive' | 'gone'> {
-  const status = (await inspectOne(context, placement))?.status
-  return status === 'running' || status === 'pending' ? 'alive' : 'gone'
+  try {
+    const status = (await inspectOne(context, placement))?.status
+    return status === 'running' || status === 'pending' ? 'alive' : 'gone'
+  } catch (error) {
+    context.log.warn({ err: error, launchId: placement.launchId }, 'cannot ask whether the machine is there')
+    return 'alive'
+  }
 }
 
 async function inspectOne({ launchers }: TaskContext, placement: Placement): Promise<PlacementStatus | undefined> {

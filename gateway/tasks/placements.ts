@@ -8,7 +8,7 @@ import type {
   SurveyedPlacement,
   SweptPlacement,
 } from '../../protocol/routes/placements.ts'
-import type { Placement } from '../../protocol/task.ts'
+import type { Placement, Task } from '../../protocol/task.ts'
 import type { Launcher } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { paidUntil, usdFor } from './machine-cost.ts'
@@ -41,7 +41,7 @@ async function survey(context: TaskContext, launchers: readonly Launcher[]): Pro
   const names = new Set(launchers.map(({ name }) => name))
   const found = new Map<LaunchId, Owned>()
   for (const taskId of store.activeTaskIds()) {
-    const task = store.getTask(taskId)
+    const task = readable(context, taskId)
     if (task === undefined || !('placement' in task) || task.placement === undefined) continue
     if (names.has(task.placement.launcher))
       found.set(task.placement.launchId, { ...task.placement, taskId, isKnown: true })
@@ -54,6 +54,16 @@ async function survey(context: TaskContext, launchers: readonly Launcher[]): Pro
           isKnown: isOwned(context, placement.taskId, placement.launchId),
         })
   return [...found.values()]
+}
+
+/** One damaged row must not keep anybody from seeing the others; what it ran is listed as its launcher has it. */
+function readable({ store, log }: TaskContext, taskId: TaskId): Task | undefined {
+  try {
+    return store.getTask(taskId)
+  } catch (error) {
+    log.error({ err: error, taskId }, 'the row of a task cannot be read')
+    return undefined
+  }
 }
 
 async function asked<T>({ name }: Launcher, answer: Promise<T>): Promise<T> {
@@ -86,11 +96,12 @@ export async function listPlacements(context: TaskContext, only: string | undefi
       const detail = 'detail' in said ? said.detail : undefined
       const { usdPerHour } = placement
       const paid = { ...placement, ...('paidFrom' in said && { paidFrom: said.paidFrom }) }
+      const seconds = ('paidSeconds' in said ? said.paidSeconds : undefined) ?? paidUntil(Date.now(), paid, true)
       listed.push({
         ...told(placement),
         status: said.status,
         ...(detail !== undefined && { detail }),
-        ...(usdPerHour !== undefined && { usd: usdFor(paidUntil(Date.now(), paid, true), usdPerHour) }),
+        ...(usdPerHour !== undefined && { usd: usdFor(seconds, usdPerHour) }),
       })
     }
   }
@@ -100,7 +111,8 @@ export async function listPlacements(context: TaskContext, only: string | undefi
 export async function listForeign(context: TaskContext, only: string | undefined): Promise<ForeignPlacement[]> {
   const found: ForeignPlacement[] = []
   for (const launcher of chosen(context, only))
-    for (const one of (await launcher.listForeign?.()) ?? []) found.push({ launcher: launcher.name, ...one })
+    for (const one of (launcher.listForeign && (await asked(launcher, launcher.listForeign()))) ?? [])
+      found.push({ launcher: launcher.name, ...one })
   return found
 }
 

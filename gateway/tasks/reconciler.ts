@@ -28,6 +28,8 @@ export class Reconciler {
   readonly #busy = new Map<TaskId, Promise<void>>()
   /** Tasks that were woken while they were being looked at. */
   readonly #again = new Set<TaskId>()
+  /** Orphans that are being stopped, which may take minutes: no round waits for them. */
+  readonly #orphans = new Map<LaunchId, Promise<void>>()
   #timer: NodeJS.Timeout | undefined
   #launching: NodeJS.Immediate | undefined
   #round: Promise<void> | undefined
@@ -48,7 +50,11 @@ export class Reconciler {
   async stop(): Promise<void> {
     this.#stopped = true
     clearInterval(this.#timer)
-    await within(STOP_PATIENCE_MS, Promise.allSettled([this.#round, ...this.#busy.values()]), () => undefined)
+    await within(
+      STOP_PATIENCE_MS,
+      Promise.allSettled([this.#round, ...this.#busy.values(), ...this.#orphans.values()]),
+      () => undefined,
+    )
   }
 
   /** One task, or all of them with what the launchers say. */
@@ -138,14 +144,15 @@ export class Reconciler {
   async #inspect(): Promise<Map<LaunchId, PlacementStatus>> {
     const placements = this.#context.store.openPlacements()
     const statuses = new Map<LaunchId, PlacementStatus>()
-    for (const [name, launcher] of this.#context.launchers) {
+    const inspect = async ([name, launcher]: [string, Launcher]) => {
       const own = placements.filter((placement) => placement.launcher === name)
-      if (own.length === 0) continue
+      if (own.length === 0) return
       // One that does not answer keeps nobody from hearing the others.
       await this.#asking(launcher, async () => {
         for (const [launchId, status] of await launcher.inspect(own)) statuses.set(launchId, status)
       })
     }
+    await Promise.all([...this.#context.launchers].map(inspect))
     return statuses
   }
 
@@ -162,8 +169,12 @@ export class Reconciler {
     for (const launcher of this.#context.launchers.values())
       await this.#asking(launcher, async () => {
         for (const placement of await launcher.list()) {
-          if (isOwned(this.#context, placement.taskId, placement.launchId)) continue
-          await stopOrphan(this.#context, launcher, placement).catch(() => {}) // it is in the log, and tried again
+          const { taskId, launchId } = placement
+          if (this.#orphans.has(launchId) || isOwned(this.#context, taskId, launchId)) continue
+          const stopping = stopOrphan(this.#context, launcher, placement)
+            .catch(() => {}) // it is in the log, and tried again
+            .finally(() => this.#orphans.delete(launchId))
+          this.#orphans.set(launchId, stopping)
         }
       })
   }

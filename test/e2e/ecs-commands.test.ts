@@ -104,19 +104,53 @@ test('doctor looks at each permission, and a task dials back', async () => {
   expect(well).toMatchObject({ code: 0 })
   for (const name of ['credentials', 'cluster', 'capacity', 'ecs:ListTasks', 'ecs:DescribeTasks', 'ecs:StopTask'])
     expect(well.stdout).toMatch(new RegExp(`✓ ${name} `))
-  expect(well.stdout).toContain(`allowed; ${IMAGE} is rclaude-`)
+  expect(well.stdout).toContain(`allowed; ${IMAGE} is registered when it is first launched`)
   for (const step of ['ECS takes a task', 'it dials agentUrl', 'it runs a command'])
     expect(well.stdout).toMatch(new RegExp(`✓ probe: ${step} +after \\d`))
   expect(ecs.tasks().map(({ status }) => status)).toEqual(['STOPPED'])
   expect((await world.api().call(routes.listTasks, { query: {} })).tasks).toEqual([])
   expect(ecs.problems).toEqual([])
 
+  expect((await ecsCommand('doctor', '--no-probe')).stdout).toContain(`allowed; ${IMAGE} is rclaude-`)
   const quick = await ecsCommand('doctor', '--no-probe', '--json')
   expect(JSON.parse(quick.stdout)).toMatchObject({ ok: true })
   expect(ecs.tasks()).toHaveLength(1)
   const active = [...ecs.operations.definitions.values()].filter(({ status }) => status === 'ACTIVE')
   expect(active.map(({ revision }) => revision)).toEqual([1])
 }, 60_000)
+
+test('of several that are to be stopped one refusal hides no other, and the beginning of a launch names one', async () => {
+  const { ecs, world, ecsCommand, gatewayId } = await commandsAt()
+  const task = await world.createTask({ agent: 'command', command: ['sleep', '600'], workspace: { kind: 'none' } })
+  await world.state(task.id, 'running')
+  const orphan = await launchOrphan(ecs, gatewayId)
+  expect(JSON.parse((await ecsCommand('show', orphan.launchId.slice(0, -3), '--json')).stdout)).toMatchObject({
+    launchId: orphan.launchId,
+  })
+  expect(await ecsCommand('stop', '')).toMatchObject({ code: 2, stderr: expect.stringContaining('an empty name') })
+  const both = await ecsCommand('stop', orphan.handle, task.id)
+  expect(both.code).not.toBe(0)
+  expect(both.stdout).toMatch(new RegExp(`of ${orphan.taskId} (is stopping|stopped)`))
+  expect(both.stderr).toContain(`rclaude stop ${task.id}`)
+})
+
+test('what AWS says of a probe cannot drive the terminal', async () => {
+  const { ecs, ecsCommand } = await commandsAt({ RCLAUDE_INTERVALS__LAUNCH_RETRY: '1s' })
+  const detail = 'x\u001b]0;owned\u0007\u001b[2Jy'
+  ecs.faults.next('RunTask', { kind: 'failure', failure: { reason: 'RESOURCE:CPU', detail } })
+  const { stdout, stderr } = await ecsCommand('doctor')
+  expect(stderr).toContain('owned')
+  expect(`${stdout}${stderr}`).not.toMatch(/[\u001b\u0007]/)
+})
+
+test('a probe that is not let in is a finding beside the others', async () => {
+  const { ecsCommand } = await commandsAt({ RCLAUDE_LIMITS__MIN_FREE_DISK: '900TiB' })
+  const { code, stdout } = await ecsCommand('doctor', '--json')
+  expect(code).toBe(1)
+  const { findings } = JSON.parse(stdout) as { findings: Array<{ name: string; ok: boolean }> }
+  expect(findings.at(-1)).toMatchObject({ name: 'probe', ok: false })
+  expect(findings.filter(({ ok }) => ok).length).toBeGreaterThan(5)
+})
 
 test('a probe that a limit keeps waiting says so', async () => {
   const { world } = await commandsAt({ ...NO_SWEEP, RCLAUDE_LIMITS__MAX_TASKS: '1' })

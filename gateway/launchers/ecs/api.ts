@@ -33,7 +33,8 @@ export class EcsApi {
   /**
    * @param action its name in policies, without `ecs:`
    * @param signal until when it is tried again while ECS is too busy, or nobody knows whether it has heard
-   * @throws RclaudeError with what to do, or the SDK's own error for what the caller may want to look at (`name`)
+   * @throws RclaudeError with what to do, the SDK's own error for what the caller may want to look at (`name`), or what the signal
+   *   says; an Error called `TimeoutError`, with what was heard last, when that is a timeout
    */
   async call<Output>(
     bucket: keyof Buckets,
@@ -42,15 +43,21 @@ export class EcsApi {
     signal: AbortSignal = AbortSignal.timeout(PATIENCE_MS),
   ): Promise<Output> {
     const ecs = await this.#load()
-    for (let wait = this.#options.firstPauseMs ?? FIRST_PAUSE_MS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MS)) {
-      await this.#buckets[bucket].take(signal)
-      try {
-        return await ask(ecs, { abortSignal: signal })
-      } catch (error) {
-        signal.throwIfAborted()
-        if (!isPassing(error)) throw this.#explained(error, action)
-        await pause(wait * (0.5 + Math.random() / 2), undefined, { signal })
+    let last: unknown
+    try {
+      for (let wait = this.#options.firstPauseMs ?? FIRST_PAUSE_MS; ; wait = Math.min(2 * wait, LONGEST_PAUSE_MS)) {
+        await this.#buckets[bucket].take(signal)
+        try {
+          return await ask(ecs, { abortSignal: signal })
+        } catch (error) {
+          signal.throwIfAborted()
+          if (!isPassing(error)) throw this.#explained(error, action)
+          last = error
+          await pause(wait * (0.5 + Math.random() / 2), undefined, { signal })
+        }
       }
+    } catch (error) {
+      throw signal.aborted ? lateOf(signal.reason, last) : error
     }
   }
 
@@ -109,6 +116,13 @@ export function refusalKind(error: unknown): RefusalKind | undefined {
   if (/^(UnrecognizedClient|InvalidSignature|InvalidClientTokenId|ExpiredToken|MissingAuthenticationToken)/.test(name))
     return 'bad_credentials'
   return cause instanceof Error ? refusalKind(cause) : undefined
+}
+
+/** @param last what the last try that was heard of said */
+function lateOf(reason: unknown, last: unknown): unknown {
+  if (!(reason instanceof Error) || reason.name !== 'TimeoutError') return reason
+  const said = last instanceof Error ? `; the last try: ${last.message || last.name}` : ''
+  return Object.assign(new Error(`AWS did not answer in time${said}`, { cause: reason }), { name: 'TimeoutError' })
 }
 
 /** The SDK gave up, and the next try may be heard. "Rate exceeded" within another error is not known to the SDK as throttling. */

@@ -24,17 +24,23 @@ export class Definitions {
     return made
   }
 
-  /** Also when there is one: to see whether it may be done. The second is taken away again. @returns the one that launches take */
-  async tryOut(image: string): Promise<string> {
+  /**
+   * Whether it may be registered: under a name that no launch takes, and taken away again.
+   * @returns the one that launches take, if there is one
+   */
+  async tryOut(image: string): Promise<string | undefined> {
     // Whoever may do this may do it without an engine.
     const wanted = definitionOf(this.#section, image, this.#section.taskEngine !== undefined)
-    const found = await this.#find(wanted.family)
-    const made = await this.#register(wanted)
-    if (found === undefined) return made
+    const made = await this.#register({ ...wanted, family: wanted.family.replace(/^rclaude-/, 'rclaude-doctor-') })
     await this.#api.call('register', 'DeregisterTaskDefinition', (ecs, options) =>
       ecs.deregisterTaskDefinition({ taskDefinition: made }, options),
     )
-    return found
+    return this.#find(wanted.family)
+  }
+
+  /** One that was taken away by somebody is looked for anew by the next launch. */
+  forget(definition: string): void {
+    this.#known.delete(definition.replace(/:\d+$/, ''))
   }
 
   async #find(family: string): Promise<string | undefined> {

@@ -124,6 +124,8 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
       )
       return task !== undefined ? { task } : refusalOf(failure ?? {})
     } catch (error) {
+      if (/task ?definition is inactive/i.test((error as Error).message))
+        definitions.forget(request.taskDefinition ?? '')
       if ((error as Error).name !== 'ConflictException') throw error
       const [task] = await tasks.describe((error as ConflictException).resourceIds ?? [])
       if (task === undefined) throw error

@@ -159,6 +159,55 @@ test('a machine that no living task owns is stopped, whichever launcher has it',
   expect(gateway.log()).toContain(orphan.launchId)
 })
 
+test('orphans that take their time to stop hold up nothing else, and each is told to once', async () => {
+  const list = listLauncher()
+  const stops: string[] = []
+  let release = () => {}
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const slow: Launcher = {
+    ...list,
+    async stop(placement, reason) {
+      stops.push(placement.launchId)
+      await released
+      await list.stop(placement, reason)
+    },
+  }
+  const orphans = [await list.launch(launchSpec(), launchOptions()), await list.launch(launchSpec(), launchOptions())]
+  const gateway = await startStubGateway({ intervals: { reconcile: '50ms' } }, { launchers: [slow] })
+  await eventually('both are told', () => stops.length === 2)
+  const { taskId } = await gateway.launch({ launcher: 'process' })
+  const task = await gateway.getTask(taskId)
+  if (task.state !== 'starting') throw new Error(`it is ${task.state}`)
+  process.kill(Number(task.placement.handle), 'SIGKILL')
+  await eventually('the death of another is seen', async () => (await gateway.getTask(taskId)).state === 'ended')
+  expect(stops.sort()).toEqual(orphans.map(({ launchId }) => launchId).sort())
+  release()
+  await eventually('they are gone', async () => (await list.list()).length === 0)
+})
+
+test('a task ends at its deadline though its launcher cannot say whether the machine is there', async () => {
+  const list = listLauncher()
+  let isDeaf = false
+  const deaf: Launcher = {
+    ...list,
+    async inspect(asked) {
+      if (isDeaf) throw new Error('nobody answers')
+      return list.inspect(asked)
+    },
+  }
+  const settings = { intervals: { reconcile: '50ms' }, deadlines: { finish: '1s' } }
+  const gateway = await startStubGateway(settings, { launchers: [deaf] })
+  const { id } = await gateway.api.call(routes.createTask, { body: body('list') })
+  await eventually('it is launched', async () => (await gateway.getTask(id)).state === 'starting')
+  isDeaf = true
+  await gateway.api.call(routes.stopTask, { params: { taskId: id }, body: {} })
+  await eventually('it has ended', async () => (await gateway.getTask(id)).state === 'ended')
+  expect(await list.list()).toEqual([])
+  expect(gateway.log()).toContain('cannot ask whether the machine is there')
+})
+
 test('what a machine waits for is told, once for each thing', async () => {
   const list = listLauncher()
   let detail = 'waiting for an instance'

@@ -78,6 +78,8 @@ export class Operations {
   #runTask(request: RunTaskCommandInput, fault: Fault | undefined): Answer {
     const cluster = this.#cluster(request.cluster)
     const definition = this.#definition(String(request.taskDefinition))
+    // It may go on for ten minutes on AWS (DeregisterTaskDefinition); here it is over at once.
+    if (definition.status === 'INACTIVE') throw new EcsError('ClientException', 'TaskDefinition is inactive')
     checkRunTask(request, definition)
     const hash = createHash('sha256')
       .update(JSON.stringify(sorted({ ...request, clientToken: undefined })))

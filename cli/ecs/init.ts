@@ -78,6 +78,7 @@ async function init({ world, out }: Invocation, options: InitOptions): Promise<u
   const file = await realpath(resolve(world.cwd, options.config)).catch(() => resolve(world.cwd, options.config))
   const { editConfig } = await import('./config-file.ts') // `yaml` is large
   const { text, written } = await editConfig(file, given, options)
+  await refuseUnreadable(file, text)
   if (options.dryRun !== true)
     await replaceFile(file, text).catch((error: Error) => {
       throw new RclaudeError('invalid', `cannot write ${file}: ${error.message}`)
@@ -89,6 +90,21 @@ async function init({ world, out }: Invocation, options: InitOptions): Promise<u
   await out.line()
   await out.line(`# what the gateway may do; RoleName is the role that it runs as\n${commands.join('\n')}`)
   out.note('then restart the gateway, and: rclaude ecs doctor')
+}
+
+/** The gateway would not start with it: nothing is written then. */
+async function refuseUnreadable(file: string, text: string): Promise<void> {
+  const [{ parse }, { GatewayConfig }] = await Promise.all([import('yaml'), import('../../protocol/config.ts')])
+  const refuse = (why: string) =>
+    new RclaudeError('invalid', `the gateway would not start with ${file} as it would be: ${why}`)
+  let written: unknown
+  try {
+    written = parse(text)
+  } catch (error) {
+    throw refuse((error as Error).message)
+  }
+  const [problem] = GatewayConfig.safeParse(written).error?.issues ?? []
+  if (problem !== undefined) throw refuse(`${problem.path.join('.')}: ${problem.message}`)
 }
 
 async function explain(out: Invocation['out']): Promise<void> {

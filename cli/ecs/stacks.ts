@@ -20,6 +20,9 @@ export function policyCommand({ cluster, region, executionRoleArn, taskRoleArn }
     ...(taskRoleArn === undefined ? [] : [`TaskRoleArn=${taskRoleArn}`]),
     'RoleName=ROLE_OF_THE_GATEWAY',
   ]
-  return `${DEPLOY} --region ${region} --stack-name rclaude-gateway-policy --template-file deploy/aws/gateway-policy.yaml \\
-  --parameter-overrides ${parameters.join(' ')}`
+  return `${DEPLOY} --region ${quoted(region)} --stack-name rclaude-gateway-policy --template-file deploy/aws/gateway-policy.yaml \\
+  --parameter-overrides ${parameters.map(quoted).join(' ')}`
 }
+
+/** For a shell that it is pasted into. */
+const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)

@@ -211,7 +211,7 @@ test('init writes the section from the outputs of the stack, keeps the rest of t
   }).map(([OutputKey, OutputValue]) => ({ OutputKey, OutputValue }))
   const init = (...args: string[]) =>
     world.cli(['ecs', 'init', '--config', file, ...args], { stdin: JSON.stringify({ Stacks: [{ Outputs: outputs }] }) })
-  writeFileSync(file, '# ours\nlimits: # why\n  tasks: 3\nlaunchers:\n  # docker: {}\n', { mode: 0o640 })
+  writeFileSync(file, '# ours\nlimits: # why\n  maxTasks: 3\nlaunchers:\n  # docker: {}\n', { mode: 0o640 })
 
   const dry = await init('--outputs', '-', '--image', 'agent:1', '-n')
   expect(dry).toMatchObject({ code: 0, stdout: expect.stringContaining('cluster: dev') })
@@ -221,7 +221,7 @@ test('init writes the section from the outputs of the stack, keeps the rest of t
   expect(done).toMatchObject({ code: 0, stdout: expect.stringContaining('gateway-policy.yaml') })
   expect(done.stdout).toContain('Cluster=dev ExecutionRoleArn=arn:aws:iam::123456789012:role/rclaude-execution')
   const text = readFileSync(file, 'utf8')
-  for (const kept of ['# ours', '# why', 'tasks: 3', '# docker: {}']) expect(text).toContain(kept)
+  for (const kept of ['# ours', '# why', 'maxTasks: 3', '# docker: {}']) expect(text).toContain(kept)
   const { launchers, agentUrl } = parse(text)
   expect([launchers.default, agentUrl]).toEqual(['ecs', 'https://gw.example.org'])
   expect(EcsSection.parse(launchers.ecs)).toMatchObject({ subnets: ['subnet-0a', 'subnet-0b'], assignPublicIp: true })
@@ -231,6 +231,27 @@ test('init writes the section from the outputs of the stack, keeps the rest of t
   expect(readFileSync(file, 'utf8')).toBe(text)
   expect(await init('--outputs', '-', '--image', 'agent:2', '--force')).toMatchObject({ code: 0 })
   expect(parse(readFileSync(file, 'utf8')).launchers.ecs.image).toBe('agent:2')
+})
+
+const ROLE = 'arn:aws:iam::123456789012:role/x'
+
+test('init writes nothing that the gateway would not start with, and quotes what is to be pasted', async () => {
+  const world = new World()
+  const file = join(world.directory, 'config.yaml')
+  const flags = ['--cluster', 'dev', '--region', 'eu-central-1', '--subnets', 'subnet-0a', '--image', 'agent:1']
+  const init = (...more: string[]) => world.cli(['ecs', 'init', '--config', file, ...flags, ...more])
+  expect(await init('--agent-url', 'gw example')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('agentUrl'),
+  })
+  expect(existsSync(file)).toBe(false)
+  for (const wrong of ['limits: { tasks: 3 }\n', 'limits: {}\n...\n']) {
+    writeFileSync(file, wrong)
+    expect(await init()).toMatchObject({ code: 2, stderr: expect.stringContaining('would not start with') })
+    expect(readFileSync(file, 'utf8')).toBe(wrong)
+  }
+  const pasted = await init('-n', '--config', join(world.directory, 'new.yaml'), '--execution-role', `${ROLE};touch y`)
+  expect(pasted.stdout).toContain(`'ExecutionRoleArn=${ROLE};touch y'`)
 })
 
 test('init says what is missing or wrong, and how to make it, and writes nothing then', async () => {

@@ -101,8 +101,8 @@ interface Pems {
 }
 
 async function readPems(files: CertificateFiles): Promise<Pems> {
-  const [cert, key] = await Promise.all([readOne('cert', files.cert), readOne('key', files.key)])
-  return { cert, key }
+  const cert = await readOne('cert', files.cert) // first: of two that are missing always the same one is named
+  return { cert, key: await readOne('key', files.key) }
 }
 
 async function readOne(name: keyof CertificateFiles, file: string): Promise<Buffer> {

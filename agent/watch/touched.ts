@@ -63,6 +63,11 @@ export class Touched {
     }
   }
 
+  /** By the kernel, or now and then by us. */
+  isWatched(directory: Directory): boolean {
+    return directory.watcher !== undefined || this.#unwatched.has(directory)
+  }
+
   unwatch(directory: Directory): void {
     directory.watcher?.close()
     directory.watcher = undefined

@@ -151,7 +151,11 @@ export class TreeWatcher {
   /** One that is gone is told of by the directory above. */
   async #lookAt(directory: Directory, names: Names, findings: Finding[]): Promise<void> {
     const isThere = await this.#inDirectory(directory, async (here) => {
-      const wanted = names === 'all' ? new Set([...(await namesIn(here)), ...directory.children.keys()]) : names
+      // It was elsewhere when it was to be watched.
+      const isNew = isAttached(directory) && !this.#touched.isWatched(directory)
+      if (isNew) this.#touched.watch(directory, here)
+      const isAll = isNew || names === 'all'
+      const wanted = isAll ? new Set([...(await namesIn(here)), ...directory.children.keys()]) : names
       for await (const [name, stats] of statsOf(here, wanted)) findings.push({ directory, name, stats })
     })
     if (isThere) this.#missed.delete(directory)
@@ -172,6 +176,7 @@ export class TreeWatcher {
     } else if (known !== undefined && stats !== undefined && now !== undefined) {
       const isChanged = isReplaced || !isUntouched(known, now)
       Object.assign(known, factsOf(stats))
+      if (isDirectory(known) && !this.#touched.isWatched(known)) this.#touched.mark(known, 'all')
       if (isChanged) changes.push(change('modified', pathOf(known), known))
       return
     }

@@ -8,7 +8,7 @@
  * not every machine reaches a registry that has these packages.
  */
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 
@@ -35,6 +35,7 @@ if (asked.some((major) => !/^\d+$/.test(major))) {
   process.exit(2)
 }
 const root = mkdtempSync(join(tmpdir(), 'rclaude-nodes-'))
+chmodSync(root, 0o755) // tests run this Node as another user as well
 try {
   const rows = (asked.length > 0 ? asked : MAJORS).flatMap(checkNode)
   console.log(`\n| Node | what | result |\n| --- | --- | --- |`)

@@ -3,24 +3,13 @@ import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerR
 import { pipeline } from 'node:stream/promises'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { Context } from 'hono'
+import { framing, HOP_BY_HOP, keep } from '../../tunnel/forwarding.ts'
 import type { AgentEnv } from '../http/send.ts'
 import type { Hands } from './hands.ts'
 import { responseTo } from './response.ts'
 
-/** Of one connection (RFC 9110 7.6.1), said anew for the other; and who asks, which is not the work's business. */
-const NOT_HANDED_ON = new Set([
-  'connection',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'content-length',
-  'host',
-  'expect',
-  'rclaude-user',
-  'rclaude-role',
-])
+/** What is of one connection, or said anew for the other; and who asks, which is not the work's business. */
+const NOT_HANDED_ON = new Set([...HOP_BY_HOP, 'content-length', 'host', 'expect', 'rclaude-user', 'rclaude-role'])
 
 /** @throws RclaudeError `unavailable` */
 export async function forwardTo(hands: Hands, c: Context<AgentEnv>): Promise<Response> {
@@ -29,7 +18,7 @@ export async function forwardTo(hands: Hands, c: Context<AgentEnv>): Promise<Res
   const upstream = await hands.request({
     method: incoming.method,
     path: incoming.url,
-    headers: { ...handedOn(incoming.headers), ...framingOf(incoming) },
+    headers: { ...handedOn(incoming.headers), ...framing(incoming) },
   })
   const answer = responseTo(upstream)
   const onGone = () => {
@@ -53,10 +42,4 @@ export async function forwardTo(hands: Hands, c: Context<AgentEnv>): Promise<Res
 }
 
 const handedOn = (headers: IncomingHttpHeaders): OutgoingHttpHeaders =>
-  Object.fromEntries(Object.entries(headers).filter(([name]) => !NOT_HANDED_ON.has(name)))
-
-/** From what Node's parser made of the request, never copied. */
-function framingOf({ headers }: IncomingMessage): OutgoingHttpHeaders {
-  if (headers['transfer-encoding'] !== undefined) return { 'transfer-encoding': 'chunked' }
-  return { 'content-length': Number(headers['content-length'] ?? 0) }
-}
+  keep(headers, (name) => !NOT_HANDED_ON.has(name))

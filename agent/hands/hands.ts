@@ -20,7 +20,7 @@ import { requestOver } from '../../tunnel/http.ts'
 import { createTunnel, type Tunnel } from '../../tunnel/tunnel.ts'
 import type { Leftovers } from '../processes/leftovers.ts'
 import { CALLS, type CallName, HANDS_WINDOW_BYTES } from './calls.ts'
-import { readAtMost, responseTo } from './response.ts'
+import { responseTo, textOf } from './response.ts'
 
 /** A process that says nothing for so long is stopped, or hangs, and is replaced. A request waits as long for the next one. */
 const DEAD_AFTER_MS = 10_000
@@ -84,7 +84,7 @@ export class Hands {
     try {
       const response = responseTo(request)
       request.end(body)
-      const value: unknown = JSON.parse(await readAtMost(maxBytes, await response))
+      const value: unknown = JSON.parse(await textOf(await response, maxBytes))
       if ((await response).statusCode !== 200) throw RclaudeError.fromProblem(Problem.parse(value))
       return answer.parse(value) as z.output<(typeof CALLS)[Name]['answer']>
     } catch (error) {

@@ -1,5 +1,6 @@
 /** What the second process answers. */
 import type { ClientRequest, IncomingMessage } from 'node:http'
+import { readAtMost } from '../../host/read-at-most.ts'
 
 /** @throws the connection's error */
 export function responseTo(request: ClientRequest): Promise<IncomingMessage> {
@@ -17,13 +18,5 @@ export function responseTo(request: ClientRequest): Promise<IncomingMessage> {
 }
 
 /** @throws Error when it is longer, or cut */
-export async function readAtMost(maxBytes: number, response: IncomingMessage): Promise<string> {
-  const parts: Buffer[] = []
-  let length = 0
-  for await (const part of response as AsyncIterable<Buffer>) {
-    length += part.length
-    if (length > maxBytes) throw new Error(`an answer of more than ${maxBytes} bytes`)
-    parts.push(part)
-  }
-  return Buffer.concat(parts).toString('utf8')
-}
+export const textOf = (response: IncomingMessage, maxBytes: number): Promise<string> =>
+  readAtMost(maxBytes, response, () => new Error(`an answer of more than ${maxBytes} bytes`))

@@ -2,7 +2,7 @@
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { WorkFile, WorkFiles } from '../files/work-files.ts'
 import type { Hands } from './hands.ts'
-import { readAtMost, responseTo } from './response.ts'
+import { responseTo, textOf } from './response.ts'
 
 /** Of an error's text. */
 const MAX_PROBLEM_BYTES = 16 * 1024
@@ -23,7 +23,7 @@ async function openBy(hands: Hands, path: string): Promise<WorkFile> {
   })
   const size = Number(response.headers['content-length'] ?? Number.NaN)
   if (response.statusCode === 200 && Number.isSafeInteger(size)) return { size, content: response }
-  const text = await readAtMost(MAX_PROBLEM_BYTES, response).catch(() => '')
+  const text = await textOf(response, MAX_PROBLEM_BYTES).catch(() => '')
   throw new RclaudeError('agent_failed', detailOf(text) ?? 'it cannot be read')
 }
 

@@ -164,22 +164,13 @@ async function unpackEntry(
   unpacked: UnpackedTree,
 ): Promise<void> {
   const { type, name, mode, linkname, pax } = entry.header
+  const place = await findPlace(options.root, names, { followLast: false, refuseLinks: true, create: true })
   if (type === 'directory') {
-    const place = await findPlace(options.root, names, {
-      followLast: false,
-      refuseLinks: true,
-      create: true,
-    })
     await place.close()
     if (place.stats === undefined) await changeTree(options, names, { op: 'mkdir', parents: true })
     unpacked.directories++
     return
   }
-  const place = await findPlace(options.root, names, {
-    followLast: false,
-    refuseLinks: true,
-    create: true,
-  })
   try {
     if (type === 'symlink') {
       await symlink(bytesOf(linkname ?? '', pax, 'linkpath'), place.path)

@@ -57,7 +57,6 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
   const mount = options.mount ?? '/files'
   const watches = options.watches ?? new Watches({ root: options.root })
   const uploads = new Uploads(options.uploads)
-  const tree = { root: options.root }
 
   const answering = async (c: Context<AgentEnv>, answer: () => Promise<Response>) => {
     try {
@@ -116,8 +115,8 @@ export function fileRoutes(options: FileRoutesOptions): Hono<AgentEnv> {
   const change = async (c: Context<AgentEnv>) => {
     const names = namesOf(c, mount)
     if (c.req.header('content-type') === 'application/x-tar')
-      return c.json(await unpackTar(tree, names, uploadOf(c)), 201)
-    await changeTree(tree, names, await parseBody(c.req.raw, FileOperation))
+      return c.json(await unpackTar(options, names, uploadOf(c)), 201)
+    await changeTree(options, names, await parseBody(c.req.raw, FileOperation))
     return c.body(null, 204)
   }
 

@@ -1,6 +1,7 @@
 /** `/sync/manifest`, `/sync/apply` and `/sync/fetch`: a folder of the workspace as one side of `rclaude sync`. */
 import { type Context, Hono } from 'hono'
 import type { z } from 'zod'
+import { readAtMost } from '../../host/read-at-most.ts'
 import { ContentMemory } from '../../host/tree/content.ts'
 import { BrokenFrames } from '../../host/tree/frames.ts'
 import { type BytePath, fromWire, refusedPath, toText } from '../../host/tree/names.ts'
@@ -73,17 +74,14 @@ function openFolder({ root }: SyncRoutesOptions, folder: BytePath, create: boole
 const shown = (folder: BytePath): string => JSON.stringify(toText(folder))
 
 async function bodyOf<S extends z.ZodType>(c: Context<AgentEnv>, schema: S): Promise<z.output<S>> {
-  const parts: Buffer[] = []
-  let length = 0
-  for await (const part of uploadOf(c)) {
-    length += part.length
-    if (length > MAX_SYNC_BODY)
-      throw new RclaudeError('too_large', `the request body is longer than ${MAX_SYNC_BODY} bytes: ask in parts`)
-    parts.push(part)
-  }
+  const text = await readAtMost(
+    MAX_SYNC_BODY,
+    uploadOf(c),
+    () => new RclaudeError('too_large', `the request body is longer than ${MAX_SYNC_BODY} bytes: ask in parts`),
+  )
   let value: unknown
   try {
-    value = JSON.parse(Buffer.concat(parts).toString('utf8'))
+    value = JSON.parse(text)
   } catch (error) {
     throw new RclaudeError('invalid', 'the request body is not JSON', { cause: error })
   }

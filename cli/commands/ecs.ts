@@ -5,7 +5,14 @@ import { bad, type Finding } from '../../protocol/finding.ts'
 import { routes } from '../../protocol/routes.ts'
 import { act, type Invocation, newCommand } from '../command.ts'
 import { defineInit } from '../ecs/init.ts'
-import { findPlacements, LAUNCHER, printPlacement, printPlacements, printSwept } from '../ecs/placements.ts'
+import {
+  findPlacement,
+  LAUNCHER,
+  ownPlacements,
+  printPlacement,
+  printPlacements,
+  printSwept,
+} from '../ecs/placements.ts'
 import { probe } from '../ecs/probe.ts'
 import { oneLine } from '../neutralise.ts'
 import type { World } from '../world.ts'
@@ -68,15 +75,15 @@ async function list({ out, connect }: Invocation, options: { all?: boolean }): P
 
 async function show({ out, connect }: Invocation, name: string): Promise<undefined> {
   const { client } = await connect()
-  const [found] = await findPlacements(client, [name])
-  if (found === undefined) return
+  const found = findPlacement(await ownPlacements(client), name)
   if (out.json) return void (await out.data(found))
   await printPlacement(out, found, Date.now())
 }
 
 async function stop({ out, connect }: Invocation, names: string[]): Promise<number> {
   const { client } = await connect()
-  const chosen = await findPlacements(client, names)
+  const placements = await ownPlacements(client)
+  const chosen = names.map((name) => findPlacement(placements, name))
   const asked = await Promise.allSettled(
     chosen.map(({ launchId }) =>
       client.call(routes.stopPlacement, { params: { launchId }, query: { launcher: LAUNCHER } }),

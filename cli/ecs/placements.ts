@@ -71,16 +71,14 @@ export async function printPlacement(out: Output, one: ListedPlacement, nowMs: n
   ])
 }
 
-/**
- * @param names each the id of a task or a launch, or the beginning of it, an ARN or the beginning of its last part
- * @throws RclaudeError `not_found`, or `invalid` when one names several, or nothing
- */
-export async function findPlacements(client: Client, names: readonly string[]): Promise<ListedPlacement[]> {
-  const { placements } = await client.call(routes.listPlacements, { query: { launcher: LAUNCHER } })
-  return names.map((name) => findAmong(placements, name))
-}
+export const ownPlacements = async (client: Client): Promise<ListedPlacement[]> =>
+  (await client.call(routes.listPlacements, { query: { launcher: LAUNCHER } })).placements
 
-function findAmong(placements: readonly ListedPlacement[], name: string): ListedPlacement {
+/**
+ * @param name the id of a task or a launch, or the beginning of it, an ARN or the beginning of its last part
+ * @throws RclaudeError `not_found`, or `invalid` when it names several, or nothing
+ */
+export function findPlacement(placements: readonly ListedPlacement[], name: string): ListedPlacement {
   if (name === '') throw new RclaudeError('invalid', 'an empty name is the beginning of every id: name one')
   const matches = ({ taskId, launchId, handle }: ListedPlacement) =>
     launchId.startsWith(name) ||

@@ -41,9 +41,10 @@ export async function probe(client: Client, tell: (text: string) => void): Promi
   )
   try {
     for await (const event of followEvents(client, task.id, {})) {
-      if (event.type === 'state') queue.sees(event.state === 'queued')
-      if (event.type === 'state' && event.state === 'queued' && event.message !== undefined)
-        tell(`probe: ${event.message}`)
+      if (event.type === 'state') {
+        queue.sees(event.state === 'queued')
+        if (event.state === 'queued' && event.message !== undefined) tell(`probe: ${event.message}`)
+      }
       const stage = stageOf(event)
       if (stage !== undefined && !reached.has(stage)) reached.set(stage, Date.now() - begun)
       if (event.type === 'step' && event.step === 'launch' && event.message !== undefined)

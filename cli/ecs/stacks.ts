@@ -1,4 +1,5 @@
 /** The commands that make what the launcher needs on AWS, with the templates of deploy/aws. */
+import { shellQuoted } from '../../host/programs.ts'
 import type { EcsSection } from '../../protocol/launcher-config.ts'
 
 const DEPLOY = 'aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM'
@@ -20,9 +21,6 @@ export function policyCommand({ cluster, region, executionRoleArn, taskRoleArn }
     ...(taskRoleArn === undefined ? [] : [`TaskRoleArn=${taskRoleArn}`]),
     'RoleName=ROLE_OF_THE_GATEWAY',
   ]
-  return `${DEPLOY} --region ${quoted(region)} --stack-name rclaude-gateway-policy --template-file deploy/aws/gateway-policy.yaml \\
-  --parameter-overrides ${parameters.map(quoted).join(' ')}`
+  return `${DEPLOY} --region ${shellQuoted(region)} --stack-name rclaude-gateway-policy --template-file deploy/aws/gateway-policy.yaml \\
+  --parameter-overrides ${parameters.map(shellQuoted).join(' ')}`
 }
-
-/** For a shell that it is pasted into. */
-const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)

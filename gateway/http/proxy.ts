@@ -9,6 +9,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { RclaudeError } from '../../protocol/errors.ts'
 import type { AnyRoute } from '../../protocol/route.ts'
 import type { Task } from '../../protocol/task.ts'
+import { framing, HOP_BY_HOP, hasBody, keep } from '../../tunnel/forwarding.ts'
 import { requestOver } from '../../tunnel/http.ts'
 import type { Principal } from '../auth/tokens.ts'
 import { type Call, principalOf, taskOf } from './context.ts'
@@ -16,18 +17,6 @@ import { gatherWrites } from './gather-writes.ts'
 import { receiveAnswer } from './receive-answer.ts'
 import { streamTo } from './stream-to.ts'
 
-/** RFC 9110 7.6.1: these speak of one connection, not of the message. */
-export const HOP_BY_HOP = [
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]
 const NOT_TO_AGENT = new Set([
   ...HOP_BY_HOP,
   'authorization',
@@ -121,23 +110,6 @@ export function responseHeaders(headers: IncomingHttpHeaders): OutgoingHttpHeade
     'x-content-type-options': 'nosniff',
     'content-security-policy': "sandbox; default-src 'none'",
   }
-}
-
-export const hasBody = ({ headers }: IncomingMessage): boolean =>
-  headers['transfer-encoding'] !== undefined ||
-  (headers['content-length'] !== undefined && headers['content-length'] !== '0')
-
-/** Stated by us, from what Node's parser made of the request, never copied. */
-export function framing(incoming: IncomingMessage): OutgoingHttpHeaders {
-  if (!hasBody(incoming)) return { 'content-length': 0 }
-  if (incoming.headers['transfer-encoding'] !== undefined) return { 'transfer-encoding': 'chunked' }
-  return { 'content-length': Number(incoming.headers['content-length']) }
-}
-
-export function keep(headers: IncomingHttpHeaders, allowed: (name: string) => boolean): OutgoingHttpHeaders {
-  // A header that `Connection` names belongs to the connection as well.
-  const named = new Set((headers.connection ?? '').toLowerCase().split(/\s*,\s*/))
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => allowed(name) && !named.has(name)))
 }
 
 /** Trailers exist in chunked bodies only; Node throws where an agent or an HTTP/1.0 client makes that impossible. */

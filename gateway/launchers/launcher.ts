@@ -40,8 +40,8 @@ export interface LaunchOptions {
 
 export type PlacementStatus =
   /**
-   * It waits for a machine, or for its image; `detail` says for what, for people, `paidFrom` as in `Placement`. Where `isCutOff`, its launch was ended in
-   * the middle, and nothing goes on until it is asked for again.
+   * It waits for a machine, or for its image; `detail` says for what, for people, `paidFrom` as in `Placement`. Where
+   * `isCutOff`, its launch was ended in the middle, and nothing goes on until it is asked for again.
    */
   | { status: 'pending'; detail?: string; paidFrom?: string; isCutOff?: true }
   /** `since` is when it began to, where that is known; `engineEnded` why the task's Docker engine did, without which it goes on. */

@@ -16,6 +16,7 @@ import { endQueued, leave } from './ending.ts'
 import { openRequest, type Request, sealRequest } from './launch-request.ts'
 import { launchDeadlines, machineFor } from './machine.ts'
 import { inOrder, isDue } from './queue.ts'
+import { readable } from './readable.ts'
 import { countRoom } from './room.ts'
 
 /** Longest wait between two attempts to launch. */
@@ -45,16 +46,6 @@ export function launchQueued(
     launched.push({ task, work: launch(context, task, grant.usd) })
   }
   return launched
-}
-
-/** One damaged row must not keep the others from being launched. */
-function readable(context: TaskContext, taskId: TaskId): Task | undefined {
-  try {
-    return context.store.getTask(taskId)
-  } catch (error) {
-    context.log.error({ err: error, taskId }, 'the row of a queued task cannot be read')
-    return undefined
-  }
 }
 
 /** @param budgetUsd what the turn may cost */

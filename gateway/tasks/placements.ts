@@ -8,11 +8,12 @@ import type {
   SurveyedPlacement,
   SweptPlacement,
 } from '../../protocol/routes/placements.ts'
-import type { Placement, Task } from '../../protocol/task.ts'
+import type { Placement } from '../../protocol/task.ts'
 import type { Launcher } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { paidUntil, usdFor } from './machine-cost.ts'
 import { isOwned, stopOrphan } from './orphans.ts'
+import { readable } from './readable.ts'
 
 /** An answer waits so long for a machine to be gone; the stop itself goes on. */
 const STOP_ANSWER_MS = 20_000
@@ -54,16 +55,6 @@ async function survey(context: TaskContext, launchers: readonly Launcher[]): Pro
           isKnown: isOwned(context, placement.taskId, placement.launchId),
         })
   return [...found.values()]
-}
-
-/** One damaged row must not keep anybody from seeing the others; what it ran is listed as its launcher has it. */
-function readable({ store, log }: TaskContext, taskId: TaskId): Task | undefined {
-  try {
-    return store.getTask(taskId)
-  } catch (error) {
-    log.error({ err: error, taskId }, 'the row of a task cannot be read')
-    return undefined
-  }
 }
 
 async function asked<T>({ name }: Launcher, answer: Promise<T>): Promise<T> {

@@ -6,12 +6,12 @@
 import { setImmediate } from 'node:timers/promises'
 import { within } from '../../host/within.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
-import type { Task } from '../../protocol/task.ts'
 import type { Launcher, PlacementStatus } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { launchQueued } from './launch.ts'
 import { Looks } from './looks.ts'
 import { isOwned, stopOrphan } from './orphans.ts'
+import { readable } from './readable.ts'
 
 /** Every so many rounds the launchers are asked for placements that no task owns. */
 const SWEEP_EVERY = 6
@@ -104,22 +104,12 @@ export class Reconciler {
       this.#again.add(taskId)
       return
     }
-    const task = this.#read(taskId)
+    const task = readable(this.#context, taskId)
     if (task === undefined || task.state === 'ended') return
     const isInQueue = task.state === 'queued' && task.waitingFor === 'launch' && !task.stopRequested
     if (isInQueue) return // its turn comes
     const launchId = 'placement' in task ? task.placement?.launchId : undefined
     this.#track(taskId, this.#looks.at(task, launchId && statuses?.get(launchId)))
-  }
-
-  /** One damaged row must not keep the others from being looked at. */
-  #read(taskId: TaskId): Task | undefined {
-    try {
-      return this.#context.store.getTask(taskId)
-    } catch (error) {
-      this.#context.log.error({ err: error, taskId }, 'the row of a task cannot be read')
-      return undefined
-    }
   }
 
   #track(taskId: TaskId, work: Promise<void>): void {
@@ -144,38 +134,37 @@ export class Reconciler {
   async #inspect(): Promise<Map<LaunchId, PlacementStatus>> {
     const placements = this.#context.store.openPlacements()
     const statuses = new Map<LaunchId, PlacementStatus>()
-    const inspect = async ([name, launcher]: [string, Launcher]) => {
-      const own = placements.filter((placement) => placement.launcher === name)
+    await this.#askAll(async (launcher) => {
+      const own = placements.filter((placement) => placement.launcher === launcher.name)
       if (own.length === 0) return
-      // One that does not answer keeps nobody from hearing the others.
-      await this.#asking(launcher, async () => {
-        for (const [launchId, status] of await launcher.inspect(own)) statuses.set(launchId, status)
-      })
-    }
-    await Promise.all([...this.#context.launchers].map(inspect))
+      for (const [launchId, status] of await launcher.inspect(own)) statuses.set(launchId, status)
+    })
     return statuses
   }
 
-  async #asking(launcher: Launcher, work: () => Promise<void>): Promise<void> {
-    try {
-      await work()
-    } catch (error) {
-      this.#context.log.error({ err: error, launcher: launcher.name }, 'the launcher does not answer')
+  /** One that does not answer keeps nobody from hearing the others, nor waiting. */
+  async #askAll(work: (launcher: Launcher) => Promise<void>): Promise<void> {
+    const ask = async (launcher: Launcher) => {
+      try {
+        await work(launcher)
+      } catch (error) {
+        this.#context.log.error({ err: error, launcher: launcher.name }, 'the launcher does not answer')
+      }
     }
+    await Promise.all([...this.#context.launchers.values()].map(ask))
   }
 
   /** Nothing runs that no living task owns. */
   async #sweep(): Promise<void> {
-    for (const launcher of this.#context.launchers.values())
-      await this.#asking(launcher, async () => {
-        for (const placement of await launcher.list()) {
-          const { taskId, launchId } = placement
-          if (this.#orphans.has(launchId) || isOwned(this.#context, taskId, launchId)) continue
-          const stopping = stopOrphan(this.#context, launcher, placement)
-            .catch(() => {}) // it is in the log, and tried again
-            .finally(() => this.#orphans.delete(launchId))
-          this.#orphans.set(launchId, stopping)
-        }
-      })
+    await this.#askAll(async (launcher) => {
+      for (const placement of await launcher.list()) {
+        const { taskId, launchId } = placement
+        if (this.#orphans.has(launchId) || isOwned(this.#context, taskId, launchId)) continue
+        const stopping = stopOrphan(this.#context, launcher, placement)
+          .catch(() => {}) // it is in the log, and tried again
+          .finally(() => this.#orphans.delete(launchId))
+        this.#orphans.set(launchId, stopping)
+      }
+    })
   }
 }

@@ -1,5 +1,6 @@
 /** The agents that are connected now: one link each, found by task or by launch. */
 import type { IncomingMessage } from 'node:http'
+import { readAtMost } from '../../host/read-at-most.ts'
 import { Problem, RclaudeError } from '../../protocol/errors.ts'
 import type { LaunchId, TaskId } from '../../protocol/ids.ts'
 import { TunnelError } from '../../tunnel/errors.ts'
@@ -184,16 +185,8 @@ function parseJson(text: string): unknown {
   }
 }
 
-async function readText(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  let total = 0
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    total += chunk.length
-    if (total > MAX_ANSWER_BYTES) throw new RclaudeError('agent_failed', 'the agent sent too long an answer')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
-}
+const readText = (response: IncomingMessage): Promise<string> =>
+  readAtMost(MAX_ANSWER_BYTES, response, () => new RclaudeError('agent_failed', 'the agent sent too long an answer'))
 
 function problemOf(response: IncomingMessage, text: string): RclaudeError {
   let value: unknown

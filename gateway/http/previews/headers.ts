@@ -5,8 +5,8 @@
  */
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import { RclaudeError } from '../../../protocol/errors.ts'
+import { HOP_BY_HOP, keep } from '../../../tunnel/forwarding.ts'
 import { TOKEN_PREFIX } from '../../auth/tokens.ts'
-import { HOP_BY_HOP, keep } from '../proxy.ts'
 import { isOurs, withoutSession } from './session.ts'
 
 const NOT_TO_SERVER = new Set([

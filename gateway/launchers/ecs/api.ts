@@ -72,7 +72,7 @@ export class EcsApi {
   }
 
   #explained(error: unknown, action: string): Error {
-    const { message } = error as Error
+    const { name, message } = error as Error
     const { cluster, region } = this.#options.section
     const kind = refusalKind(error)
     if (kind === 'denied') {
@@ -88,13 +88,9 @@ export class EcsApi {
         cause: error,
       })
     if (kind === 'bad_credentials')
-      return new RclaudeError(
-        'internal',
-        `AWS does not take the gateway's credentials (${(error as Error).name}: ${message})`,
-        {
-          cause: error,
-        },
-      )
+      return new RclaudeError('internal', `AWS does not take the gateway's credentials (${name}: ${message})`, {
+        cause: error,
+      })
     if (kind === 'no_credentials')
       return new RclaudeError(
         'internal',

@@ -64,7 +64,11 @@ export async function ensureLocalGateway(world: World): Promise<{ gateway: Local
   const deadline = Date.now() + START_LIMIT_MS
   while (Date.now() < deadline) {
     const gateway = await findLocalGateway(world)
-    if (gateway !== undefined) return { gateway, started: gateway.pid === child.pid }
+    if (gateway !== undefined) {
+      const started = gateway.pid === child.pid
+      if (!started) await child.end()
+      return { gateway, started }
+    }
     const code = child.exitCode()
     if (code !== undefined && code !== EXIT_TAKEN)
       throw new RclaudeError('unavailable', `the local gateway ended at once (${code}): ${await logTail(world)}`)
@@ -131,14 +135,26 @@ async function spawnGateway(world: World) {
       stdio: ['ignore', log.fd, log.fd],
     })
     let ended: number | string | undefined
-    child.once('error', (error) => {
-      ended = error.message
-    })
-    child.once('exit', (code, signal) => {
-      ended = code ?? signal ?? 'unknown'
+    const end = new Promise<void>((done) => {
+      child.once('error', (error) => {
+        ended = error.message
+        done()
+      })
+      child.once('exit', (code, signal) => {
+        ended = code ?? signal ?? 'unknown'
+        done()
+      })
     })
     child.unref()
-    return { pid: child.pid, exitCode: () => ended }
+    return {
+      pid: child.pid,
+      exitCode: () => ended,
+      /** One that still loads would take the folder once the gateway that was found is stopped, and nobody asked for it. */
+      end: async () => {
+        child.kill()
+        await within(STOP_LIMIT_MS, end, () => undefined)
+      },
+    }
   } finally {
     await log.close()
   }

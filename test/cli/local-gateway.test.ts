@@ -1,4 +1,5 @@
 /** The user's own gateway: the real one, started, found and stopped by the CLI. */
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -49,6 +50,10 @@ test('five that start it at once find one and the same', async () => {
   const answers = all.map(({ stdout }) => JSON.parse(stdout) as { pid: number; started: boolean })
   expect(new Set(answers.map(({ pid }) => pid))).toEqual(new Set([pidOf(data)]))
   expect(answers.filter(({ started }) => started).length).toBe(1)
+  // One that had lost and was still loading would take the folder as soon as the winner is stopped.
+  const { stdout } = spawnSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' })
+  const gateways = stdout.split('\n').filter((line) => line.includes(`--data ${data}`))
+  expect(gateways.map((line) => Number.parseInt(line, 10))).toEqual([pidOf(data)])
 })
 
 test('model credentials of whoever starts it do not stay with the daemon', async () => {

@@ -112,7 +112,10 @@ test('24: a machine that Spot takes away saves what its task had done, and says 
 test("22: after a restart what is known goes on, what nobody owns is stopped, and what is another's is left alone", async () => {
   const { ecs, world } = await ecsWorld()
   const { id } = await world.createTask(SLEEP)
-  const before = await world.state(id, 'running')
+  const before = await eventually('it is known since when it is paid for', async () => {
+    const task = await world.getTask(id)
+    return task.state === 'running' && task.placement.paidFrom ? task.placement : undefined
+  })
   const gatewayId = ecs.tasks()[0]?.options.request.startedBy?.replace('rclaude/', '') ?? ''
   await world.killGateway()
   const launched = async (owner: string) => {
@@ -132,7 +135,7 @@ test("22: after a restart what is known goes on, what nobody owns is stopped, an
     const task = await world.getTask(id)
     return task.state === 'running' && task.connection.online
   })
-  expect(await world.getTask(id)).toMatchObject({ placement: before.state === 'running' && before.placement })
+  expect(await world.getTask(id)).toMatchObject({ placement: before })
   expect(ecs.tasks().map(({ status }) => status)).toEqual(['RUNNING', 'STOPPED', 'RUNNING'])
   expect(stranger?.desired).toBe('RUNNING')
 })

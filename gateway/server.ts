@@ -109,6 +109,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     startedAtMs: Date.now(),
     served: new Served(),
     heldUp: new Map(),
+    stoppingOrphans: new Map(),
     reserve,
     dialLimit: new DialLimit(config.limits.dialsPerMinute),
     previews: new Previews({ config, store, gatewayUrl: () => state.url }),

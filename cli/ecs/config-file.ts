@@ -20,14 +20,14 @@ interface Edit {
 }
 
 /**
- * @returns the file's text as it will be, and what is new in it
+ * @returns the file's text as it will be, what is new in it, and the keys of the section that go with --force
  * @throws RclaudeError `invalid` when the file is none of YAML, `conflict` when it has the section
  */
 export async function editConfig(
   file: string,
   section: object,
   { agentUrl, default: isDefault, force }: EditOptions,
-): Promise<{ text: string; written: string }> {
+): Promise<{ text: string; written: string; dropped: string[] }> {
   const before = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return ''
     throw new RclaudeError('invalid', `cannot read ${file}: ${error.message}`)
@@ -63,7 +63,12 @@ export async function editConfig(
   if (agentUrl !== undefined && url !== undefined)
     edits.push({ ...extentOf(url), text: yamlOf({ agentUrl }).trimEnd() })
   else if (agentUrl !== undefined) edits.push(append(before, yamlOf({ agentUrl })))
-  return { text: applied(before, edits), written: yamlOf({ launchers: { ecs: section } }) }
+  const had = isMap(known?.value) ? known.value.items.map(({ key }) => String(key)) : []
+  return {
+    text: applied(before, edits),
+    written: yamlOf({ launchers: { ecs: section } }),
+    dropped: had.filter((key) => !(key in section)),
+  }
 }
 
 function mapOf(file: string, text: string): YAMLMap | undefined {

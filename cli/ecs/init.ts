@@ -77,16 +77,21 @@ async function init({ world, out }: Invocation, options: InitOptions): Promise<u
   const section = checked(given)
   const file = await realpath(resolve(world.cwd, options.config)).catch(() => resolve(world.cwd, options.config))
   const { editConfig } = await import('./config-file.ts') // `yaml` is large
-  const { text, written } = await editConfig(file, given, options)
+  const { text, written, dropped } = await editConfig(file, given, options)
   await refuseUnreadable(file, text)
   if (options.dryRun !== true)
     await replaceFile(file, text).catch((error: Error) => {
       throw new RclaudeError('invalid', `cannot write ${file}: ${error.message}`)
     })
   const commands = [policyCommand(section)]
-  if (out.json) return void (await out.data({ file, written: options.dryRun !== true, section: given, commands }))
+  if (out.json)
+    return void (await out.data({ file, written: options.dryRun !== true, section: given, dropped, commands }))
   await out.line(written.trimEnd())
   out.note(options.dryRun === true ? `${file} stays as it is` : `written to ${file}; what is not there has its default`)
+  if (dropped.length > 0)
+    out.note(
+      `launchers.ecs ${options.dryRun === true ? 'would lose' : 'has lost'} what --force replaced: ${dropped.join(', ')}`,
+    )
   await out.line()
   await out.line(`# what the gateway may do; RoleName is the role that it runs as\n${commands.join('\n')}`)
   out.note('then restart the gateway, and: rclaude ecs doctor')

@@ -1,7 +1,12 @@
 /** Tasks of ECS as the gateway's launcher sees them: which there are, what each costs, which nobody owns. */
 import type { Client } from '../../protocol/client.ts'
 import { RclaudeError } from '../../protocol/errors.ts'
-import type { ForeignPlacement, ListedPlacement, SweptPlacement } from '../../protocol/routes/placements.ts'
+import {
+  type ForeignPlacement,
+  type ListedPlacement,
+  MAX_STOP_WAIT_SECONDS,
+  type SweptPlacement,
+} from '../../protocol/routes/placements.ts'
 import { routes } from '../../protocol/routes.ts'
 import { oneLine } from '../neutralise.ts'
 import { count, type Output } from '../output.ts'
@@ -49,7 +54,7 @@ export async function printPlacements(
 
 /** Of what is paid for at the moment. */
 function hourlyText(placements: readonly ListedPlacement[]): string {
-  const paid = placements.filter(({ status }) => status === 'running' || status === 'pending')
+  const paid = placements.filter(({ status }) => status !== 'stopped' && status !== 'gone')
   const prices = paid.flatMap(({ usdPerHour }) => (usdPerHour === undefined ? [] : [usdPerHour]))
   const unpriced = paid.length - prices.length
   if (prices.length === 0) return unpriced === 0 ? '' : ', prices not known'
@@ -101,6 +106,29 @@ const RESULTS: Record<SweptPlacement['result'], string> = {
   stopping: 'is stopping: rclaude ecs list shows when it is gone',
   failed: 'could not be stopped, and is tried again',
   would_stop: 'would be stopped',
+}
+
+/** Asks for those that still stop until none does; a machine that is asked twice stops once. @param tell what is waited for */
+export async function untilGone(
+  client: Client,
+  swept: readonly SweptPlacement[],
+  tell: (text: string) => void,
+  waitSeconds = MAX_STOP_WAIT_SECONDS,
+): Promise<SweptPlacement[]> {
+  return await Promise.all(
+    swept.map(async (first) => {
+      let one: SweptPlacement = first
+      if (one.result === 'stopping') tell(`${shortHandle(one.handle)} is stopping`)
+      while (one.result === 'stopping') {
+        const asked = { params: { launchId: one.launchId }, query: { launcher: LAUNCHER, waitSeconds } }
+        one = await client.call(routes.stopPlacement, asked).catch((error: Error) => {
+          const isGone = error instanceof RclaudeError && error.code === 'not_found'
+          return isGone ? { ...first, result: 'stopped' } : { ...first, result: 'failed', message: error.message }
+        })
+      }
+      return one
+    }),
+  )
 }
 
 export async function printSwept(out: Output, swept: readonly SweptPlacement[]): Promise<void> {

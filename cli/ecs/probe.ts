@@ -18,17 +18,19 @@ const FIXES: Record<Stage, string> = {
   command: 'what the task says',
 }
 
-/** @param tell what is under way, for who waits */
-export async function probe(client: Client, tell: (text: string) => void): Promise<Finding[]> {
+/** @param tell what is under way, for who waits @param timeoutSeconds the task is stopped then; without, the gateway's own deadlines do it */
+export async function probe(client: Client, tell: (text: string) => void, timeoutSeconds?: number): Promise<Finding[]> {
   const begun = Date.now()
   const task = await client.call(routes.createTask, {
     body: { agent: 'command', command: ['true'], workspace: { kind: 'none' }, launcher: LAUNCHER },
   })
   const params = { taskId: task.id }
-  const stop = () => {
-    client.call(routes.stopTask, { params, body: { reason: 'rclaude ecs doctor was ended' } }).catch(() => {})
-  }
-  process.once('SIGINT', stop)
+  const stop = (reason: string) => void client.call(routes.stopTask, { params, body: { reason } }).catch(() => {})
+  const interrupted = () => stop('rclaude ecs doctor was ended')
+  process.once('SIGINT', interrupted)
+  const timer =
+    timeoutSeconds &&
+    setTimeout(stop, timeoutSeconds * 1_000, `it took longer than --timeout ${formatSeconds(timeoutSeconds)}`)
   tell(`probe: ${task.id} is to be launched`)
   const reached = new Map<Stage, number>()
   let lastPlace: string | undefined
@@ -53,7 +55,8 @@ export async function probe(client: Client, tell: (text: string) => void): Promi
     }
   } finally {
     queue.stop()
-    process.off('SIGINT', stop)
+    process.off('SIGINT', interrupted)
+    clearTimeout(timer)
   }
   const ended = await client.call(routes.getTask, { params })
   const findings: Finding[] = STAGES.filter((stage) => reached.has(stage)).map((stage) =>

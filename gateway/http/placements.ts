@@ -21,7 +21,7 @@ export const placementHandlers: Pick<
         'invalid',
         `"${String(text).slice(0, 60)}" is no id of a launch; GET /v1/placements has them`,
       )
-    return c.json(await stopPlacement(deps, launchId.data, query.launcher))
+    return c.json(await stopPlacement(deps, launchId.data, query))
   },
   sweepPlacements: async ({ c, deps, body }) => c.json({ swept: await sweepPlacements(deps, body) }),
   diagnoseLauncher: async ({ c, deps }) => {

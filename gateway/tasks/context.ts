@@ -8,6 +8,7 @@ import type { Store } from '../store/store.ts'
 import type { AgentLinks } from '../tunnels/links.ts'
 import type { Artifacts } from '../workspaces/artifacts.ts'
 import type { Workspaces } from '../workspaces/workspaces.ts'
+import type { StoppingOrphan } from './orphans.ts'
 import type { Served } from './served.ts'
 
 /** The steps of `finish.ts`, in order. */
@@ -29,6 +30,8 @@ export interface TaskContext {
   served: Served
   /** Launches whose agents have dialled, and wait since their launcher does not say whether it is them: when they dialled last. */
   heldUp: Map<LaunchId, number>
+  /** Orphans that are being stopped: see `orphans.ts`. */
+  stoppingOrphans: Map<LaunchId, StoppingOrphan>
   /** Where agents dial; known once the gateway listens. */
   agentUrl(): string
   /** Environment that the gateway itself gives to tasks of this coding agent. */

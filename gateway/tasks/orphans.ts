@@ -22,11 +22,32 @@ export function isOwned(
   return 'placement' in task && task.placement?.launchId === launchId
 }
 
-/** @throws the launcher's error */
-export async function stopOrphan(
+/** A stop may take minutes, and a launcher that has been told to stop a placement need not list it any more (ECS does not), paid for as it is. */
+export interface StoppingOrphan {
+  placement: Placement & { taskId: TaskId }
+  /** Rejects with the launcher's error, which is in the log by then. */
+  gone: Promise<void>
+}
+
+/** Whoever wants an orphan stopped that is being stopped waits for the same. */
+export function stopOrphan(
+  context: Pick<TaskContext, 'log' | 'store' | 'stoppingOrphans'>,
+  launcher: Launcher,
+  placement: StoppingOrphan['placement'],
+): Promise<void> {
+  const { launchId } = placement
+  const known = context.stoppingOrphans.get(launchId)
+  if (known !== undefined) return known.gone
+  const gone = stop(context, launcher, placement).finally(() => context.stoppingOrphans.delete(launchId))
+  gone.catch(() => {}) // it is in the log, and the next sweep tries again
+  context.stoppingOrphans.set(launchId, { placement, gone })
+  return gone
+}
+
+async function stop(
   { log, store }: Pick<TaskContext, 'log' | 'store'>,
   launcher: Launcher,
-  placement: Placement & { taskId: TaskId },
+  placement: StoppingOrphan['placement'],
 ): Promise<void> {
   const { taskId, launchId } = placement
   log.warn({ taskId, launchId, launcher: launcher.name }, 'stopping an orphan')

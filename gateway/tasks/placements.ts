@@ -9,14 +9,19 @@ import type {
   SweptPlacement,
 } from '../../protocol/routes/placements.ts'
 import type { Placement } from '../../protocol/task.ts'
-import type { Launcher } from '../launchers/launcher.ts'
+import type { Launcher, PlacementStatus } from '../launchers/launcher.ts'
 import type { TaskContext } from './context.ts'
 import { paidUntil, usdFor } from './machine-cost.ts'
 import { isOwned, stopOrphan } from './orphans.ts'
 import { readable } from './readable.ts'
 
-/** An answer waits so long for a machine to be gone; the stop itself goes on. */
-const STOP_ANSWER_MS = 20_000
+/** Which launcher, all when none is named, and how long an answer waits; the stop itself goes on. */
+interface StopOptions {
+  launcher?: string | undefined
+  waitSeconds: number
+}
+
+const NOT_TOLD: PlacementStatus = { status: 'gone', reason: 'placement_gone' }
 
 type Owned = Placement & { taskId: TaskId; isKnown: boolean }
 
@@ -47,6 +52,8 @@ async function survey(context: TaskContext, launchers: readonly Launcher[]): Pro
     if (names.has(task.placement.launcher))
       found.set(task.placement.launchId, { ...task.placement, taskId, isKnown: true })
   }
+  for (const { placement } of context.stoppingOrphans.values())
+    if (names.has(placement.launcher)) found.set(placement.launchId, { ...placement, isKnown: false })
   for (const launcher of launchers)
     for (const placement of await asked(launcher, launcher.list()))
       if (!found.has(placement.launchId))
@@ -83,14 +90,14 @@ export async function listPlacements(context: TaskContext, only: string | undefi
     const found = await survey(context, [launcher])
     const statuses = found.length === 0 ? undefined : await asked(launcher, launcher.inspect(found))
     for (const placement of found) {
-      const said = statuses?.get(placement.launchId) ?? { status: 'gone' }
+      const said = statuses?.get(placement.launchId) ?? NOT_TOLD
       const detail = 'detail' in said ? said.detail : undefined
       const { usdPerHour } = placement
       const paid = { ...placement, ...('paidFrom' in said && { paidFrom: said.paidFrom }) }
       const seconds = ('paidSeconds' in said ? said.paidSeconds : undefined) ?? paidUntil(Date.now(), paid, true)
       listed.push({
         ...told(placement),
-        status: said.status,
+        status: mayRun(said) && context.stoppingOrphans.has(placement.launchId) ? 'stopping' : said.status,
         ...(detail !== undefined && { detail }),
         ...(usdPerHour !== undefined && { usd: usdFor(seconds, usdPerHour) }),
       })
@@ -98,6 +105,8 @@ export async function listPlacements(context: TaskContext, only: string | undefi
   }
   return listed
 }
+
+const mayRun = ({ status }: PlacementStatus): boolean => status === 'running' || status === 'pending'
 
 export async function listForeign(context: TaskContext, only: string | undefined): Promise<ForeignPlacement[]> {
   const found: ForeignPlacement[] = []
@@ -111,36 +120,35 @@ export async function listForeign(context: TaskContext, only: string | undefined
 export async function stopPlacement(
   context: TaskContext,
   launchId: LaunchId,
-  only: string | undefined,
+  { launcher, waitSeconds }: StopOptions,
 ): Promise<SweptPlacement> {
   refuseHeld(context)
-  const placement = (await survey(context, chosen(context, only))).find((one) => one.launchId === launchId)
+  const placement = (await survey(context, chosen(context, launcher))).find((one) => one.launchId === launchId)
   if (placement === undefined) throw new RclaudeError('not_found', `no launcher runs anything of launch ${launchId}`)
   if (placement.isKnown)
     throw new RclaudeError(
       'conflict',
       `it belongs to ${placement.taskId}, which lives: rclaude stop ${placement.taskId} stops both`,
     )
-  return await sweepOne(context, placement)
+  return await sweepOne(context, placement, waitSeconds)
 }
 
 /** All at once: each takes as long as its machine takes to stop. */
 export async function sweepPlacements(
   context: TaskContext,
-  { launcher, dryRun }: { launcher?: string | undefined; dryRun: boolean },
+  { launcher, dryRun, waitSeconds }: StopOptions & { dryRun: boolean },
 ): Promise<SweptPlacement[]> {
   if (!dryRun) refuseHeld(context)
   const orphans = (await survey(context, chosen(context, launcher))).filter(({ isKnown }) => !isKnown)
   if (dryRun) return orphans.map((placement) => ({ ...told(placement), result: 'would_stop' as const }))
-  return await Promise.all(orphans.map((placement) => sweepOne(context, placement)))
+  return await Promise.all(orphans.map((placement) => sweepOne(context, placement, waitSeconds)))
 }
 
-async function sweepOne(context: TaskContext, placement: Owned): Promise<SweptPlacement> {
+async function sweepOne(context: TaskContext, placement: Owned, waitSeconds: number): Promise<SweptPlacement> {
   const stopping = stopOrphan(context, launcherNamed(context, placement.launcher), placement)
-  stopping.catch(() => {}) // it is in the log, and the next sweep tries again
   try {
     const stopped = stopping.then(() => 'stopped' as const)
-    const result = await within(STOP_ANSWER_MS, stopped, () => 'stopping' as const)
+    const result = await within(waitSeconds * 1_000, stopped, () => 'stopping' as const)
     return { ...told(placement), result }
   } catch (error) {
     return { ...told(placement), result: 'failed', message: (error as Error).message }

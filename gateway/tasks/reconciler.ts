@@ -28,8 +28,6 @@ export class Reconciler {
   readonly #busy = new Map<TaskId, Promise<void>>()
   /** Tasks that were woken while they were being looked at. */
   readonly #again = new Set<TaskId>()
-  /** Orphans that are being stopped, which may take minutes: no round waits for them. */
-  readonly #orphans = new Map<LaunchId, Promise<void>>()
   #timer: NodeJS.Timeout | undefined
   #launching: NodeJS.Immediate | undefined
   #round: Promise<void> | undefined
@@ -50,9 +48,10 @@ export class Reconciler {
   async stop(): Promise<void> {
     this.#stopped = true
     clearInterval(this.#timer)
+    const orphans = [...this.#context.stoppingOrphans.values()].map(({ gone }) => gone)
     await within(
       STOP_PATIENCE_MS,
-      Promise.allSettled([this.#round, ...this.#busy.values(), ...this.#orphans.values()]),
+      Promise.allSettled([this.#round, ...this.#busy.values(), ...orphans]),
       () => undefined,
     )
   }
@@ -154,16 +153,12 @@ export class Reconciler {
     await Promise.all([...this.#context.launchers.values()].map(ask))
   }
 
-  /** Nothing runs that no living task owns. */
+  /** Nothing runs that no living task owns. No round waits until an orphan is gone. */
   async #sweep(): Promise<void> {
     await this.#askAll(async (launcher) => {
       for (const placement of await launcher.list()) {
         const { taskId, launchId } = placement
-        if (this.#orphans.has(launchId) || isOwned(this.#context, taskId, launchId)) continue
-        const stopping = stopOrphan(this.#context, launcher, placement)
-          .catch(() => {}) // it is in the log, and tried again
-          .finally(() => this.#orphans.delete(launchId))
-        this.#orphans.set(launchId, stopping)
+        if (!isOwned(this.#context, taskId, launchId)) void stopOrphan(this.#context, launcher, placement)
       }
     })
   }

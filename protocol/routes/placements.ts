@@ -16,7 +16,8 @@ export const SurveyedPlacement = z.object({
 export type SurveyedPlacement = z.infer<typeof SurveyedPlacement>
 
 export const ListedPlacement = SurveyedPlacement.extend({
-  status: z.enum(['pending', 'running', 'stopped', 'gone']),
+  /** `stopping`: an orphan that was told to stop, and is paid for until it has. */
+  status: z.enum(['pending', 'running', 'stopping', 'stopped', 'gone']),
   /** What it waits for, or why it ended. */
   detail: z.string().optional(),
   /** Since it was started, at its price; absent when it has none. An estimate: the wait for a machine may be free. */
@@ -44,6 +45,10 @@ export type SweptPlacement = z.infer<typeof SweptPlacement>
 /** Only this one is asked; otherwise all, and one that does not answer is an error. */
 const OneLauncher = z.string().max(100).optional()
 
+/** So long an answer waits for machines to be gone; their stop goes on whatever it is. */
+export const MAX_STOP_WAIT_SECONDS = 20
+const StopWait = z.coerce.number().int().min(0).max(MAX_STOP_WAIT_SECONDS).default(MAX_STOP_WAIT_SECONDS)
+
 export const placementRoutes = {
   listPlacements: defineRoute({
     name: 'listPlacements',
@@ -65,7 +70,7 @@ export const placementRoutes = {
     access: 'admin',
     audit: 'placement.stop',
     summary: 'Stop an orphan. What a living task owns is stopped with its task.',
-    query: z.object({ launcher: OneLauncher }),
+    query: z.object({ launcher: OneLauncher, waitSeconds: StopWait }),
     response: SweptPlacement,
   }),
   sweepPlacements: defineRoute({
@@ -75,7 +80,7 @@ export const placementRoutes = {
     access: 'admin',
     audit: 'placement.sweep',
     summary: 'Stop all orphans now, instead of with the next sweep.',
-    body: z.object({ launcher: OneLauncher, dryRun: z.boolean().default(false) }),
+    body: z.object({ launcher: OneLauncher, dryRun: z.boolean().default(false), waitSeconds: StopWait }),
     response: z.object({ swept: z.array(SweptPlacement) }),
   }),
   diagnoseLauncher: defineRoute({

@@ -60,6 +60,8 @@ describe('the templates', () => {
       (_, value: Json) => {
         if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
         if (value.Ref === 'ExecutionRoleArn') return 'arn:aws:iam::ACCOUNT:role/EXECUTION_ROLE'
+        const [condition, , otherwise] = Array.isArray(value['Fn::If']) ? value['Fn::If'] : []
+        if (condition === 'HasTaskEngine') return otherwise ?? null
         return value['Fn::Sub'] ?? value
       },
     )
@@ -127,6 +129,10 @@ describe.skipIf(!hasMoto)('a stack that is made of', () => {
       },
     ],
     policy: ['gateway-policy.yaml', { Cluster: 'rclaude', ExecutionRoleArn: role, RoleName: 'existing' }],
+    enginePolicy: [
+      'gateway-policy.yaml',
+      { Cluster: 'rclaude', ExecutionRoleArn: role, NamePrefix: 'engines', TaskEngine: 'true' },
+    ],
     host: [
       'gateway-host.yaml',
       {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { untilGone } from '../../cli/ecs/placements.ts'
 import { machineFor } from '../../gateway/tasks/machine.ts'
 import { newGatewayId } from '../../protocol/ids.ts'
 import { EcsSection } from '../../protocol/launcher-config.ts'
@@ -73,6 +74,26 @@ test('what runs is listed with its price, orphans are told apart and stopped, an
   expect([second, stranger].map(({ handle }) => statusOf(ecs, handle))).toEqual(['STOPPED', 'RUNNING'])
   expect(await world.getTask(task.id)).toMatchObject({ state: 'running' })
 }, 60_000)
+
+test('stop and sweep wait until what takes its time is gone, and return at once with --no-wait', async () => {
+  const { ecs, world, ecsCommand, gatewayId } = await commandsAt()
+  const orphan = await launchOrphan(ecs, gatewayId)
+  await eventually('it runs', () => statusOf(ecs, orphan.handle) === 'RUNNING')
+  const pid = ecs.tasks().find(({ arn }) => arn === orphan.handle)?.pid ?? 0
+  process.kill(pid, 'SIGSTOP') // it does not see SIGTERM, and SIGKILL comes later
+  const told = await ecsCommand('sweep', '--no-wait')
+  expect(told).toMatchObject({ code: 0, stdout: expect.stringMatching(/is stopping: rclaude ecs list shows/) })
+  expect(statusOf(ecs, orphan.handle)).not.toBe('STOPPED')
+  const [stopping] = (await world.api().call(routes.sweepPlacements, { body: { launcher: 'ecs', waitSeconds: 0 } }))
+    .swept
+  expect(stopping).toMatchObject({ launchId: orphan.launchId, result: 'stopping' })
+  expect((await ecsCommand('list')).stdout).toMatch(new RegExp(`${orphan.taskId} +stopping, ORPHAN`))
+  const notes: string[] = []
+  const gone = await untilGone(world.api(), stopping ? [stopping] : [], (text) => notes.push(text), 1)
+  expect(gone).toMatchObject([{ launchId: orphan.launchId, result: 'stopped' }])
+  expect(statusOf(ecs, orphan.handle)).toBe('STOPPED')
+  expect(notes).toEqual([expect.stringMatching(/^[0-9a-f]{32} is stopping$/)])
+})
 
 test('an orphan that does not stop is said, and exits with 1', async () => {
   const { ecs, ecsCommand, gatewayId } = await commandsAt()
@@ -166,6 +187,19 @@ test('a probe that a limit keeps waiting says so', async () => {
   expect((await doctor.result).code).toBe(0)
 })
 
+test('doctor --timeout ends a probe that takes too long, its task too, and says so', async () => {
+  const { ecs, world, ecsCommand } = await commandsAt()
+  ecs.faults.next('RunTask', { kind: 'no-capacity', ms: 600_000 })
+  const late = await ecsCommand('doctor', '--timeout', '1s')
+  expect(late).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/✗ probe: .*it took longer than --timeout 1\.0s/),
+  })
+  const { tasks } = await world.api().call(routes.listTasks, { query: {} })
+  expect(tasks.map(({ state }) => state)).toEqual(['ended'])
+  expect(ecs.tasks().map(({ status }) => status)).toEqual(['STOPPED'])
+})
+
 test('doctor names each action that is missing, and launches nothing until it is there', async () => {
   const { ecs, ecsCommand } = await commandsAt()
   for (const action of ['DescribeClusters', 'ListTasks', 'DescribeTasks', 'StopTask', 'RegisterTaskDefinition']) {
@@ -229,7 +263,12 @@ test('init writes the section from the outputs of the stack, keeps the rest of t
 
   expect(await init('--outputs', '-', '--image', 'agent:2')).toMatchObject({ code: 9 })
   expect(readFileSync(file, 'utf8')).toBe(text)
-  expect(await init('--outputs', '-', '--image', 'agent:2', '--force')).toMatchObject({ code: 0 })
+  writeFileSync(file, text.replace('    cluster: dev', '    memory: 8GiB\n    cluster: dev'))
+  expect(await init('--outputs', '-', '--image', 'agent:2', '--force', '-n')).toMatchObject({
+    stderr: expect.stringContaining('would lose what --force replaced: memory'),
+  })
+  const forced = await init('--outputs', '-', '--image', 'agent:2', '--force', '--json')
+  expect(JSON.parse(forced.stdout)).toMatchObject({ written: true, dropped: ['memory'] })
   expect(parse(readFileSync(file, 'utf8')).launchers.ecs.image).toBe('agent:2')
 })
 

@@ -209,8 +209,10 @@ export function createEcsLauncher(options: EcsLauncherOptions): Launcher {
     })
   }
 
-  function factsOf({ taskArn = '', createdAt = new Date(), cpu = '0', memory = '0', capacityProviderName }: Task) {
-    const price = usdPerHour(section, { cpu, memory, isSpot: capacityProviderName === 'FARGATE_SPOT' })
+  function factsOf(task: Task) {
+    const { taskArn = '', createdAt = new Date(), cpu = '0', memory = '0', capacityProviderName } = task
+    const isSpot = capacityProviderName === 'FARGATE_SPOT'
+    const price = usdPerHour(section, { cpu, memory, diskGib: task.ephemeralStorage?.sizeInGiB ?? 0, isSpot })
     return {
       handle: taskArn,
       startedAt: createdAt.toISOString(),

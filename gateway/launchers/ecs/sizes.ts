@@ -43,17 +43,22 @@ const PRICES = {
   arm64: { vcpu: 0.03238, gib: 0.00356 },
 } as const
 const PUBLIC_ADDRESS = 0.005
-/** What is left of the price on Spot, about: it moves. */
+/** A GiB of disk beyond what Fargate gives. */
+const DISK_GIB = 0.000111
+const FREE_DISK_GIB = 20
+/** What is left on Spot of the price of CPU and memory, about: it moves. */
 const SPOT_SHARE = 0.32
 
 /** Undefined on EC2, where instances are paid for and not tasks. */
 export function usdPerHour(
   { usdPerHour, capacity, architecture, assignPublicIp }: EcsSection,
-  { cpu, memory, isSpot }: { cpu: string; memory: string; isSpot: boolean },
+  { cpu, memory, diskGib, isSpot }: { cpu: string; memory: string; diskGib: number; isSpot: boolean },
 ): number | undefined {
   if (usdPerHour !== undefined) return usdPerHour
   if (capacity === 'ec2') return undefined
   const { vcpu, gib } = PRICES[architecture]
   const full = (Number(cpu) / 1024) * vcpu + (Number(memory) / 1024) * gib
-  return Math.round((full * (isSpot ? SPOT_SHARE : 1) + (assignPublicIp ? PUBLIC_ADDRESS : 0)) * 1e6) / 1e6
+  const disk = Math.max(0, diskGib - FREE_DISK_GIB) * DISK_GIB
+  const sum = full * (isSpot ? SPOT_SHARE : 1) + disk + (assignPublicIp ? PUBLIC_ADDRESS : 0)
+  return Math.round(sum * 1e6) / 1e6
 }

@@ -96,6 +96,18 @@ test('7: a refusal whose task starts all the same is not followed by another', a
   expect(asked('RunTask')).toHaveLength(1)
 })
 
+test('30: disk beyond what Fargate gives is paid for, on Spot in full', async () => {
+  for (const [capacity, rest] of [
+    ['fargate', 0.06326],
+    ['fargate-spot', 0.023643],
+  ] as const) {
+    const plain = await scene({ capacity })
+    expect((await plain.launcher.launch(plain.spec(), launchOptions())).usdPerHour).toBe(rest)
+    const large = await scene({ capacity, ephemeralStorage: '100GiB' })
+    expect((await large.launcher.launch(large.spec(), launchOptions())).usdPerHour).toBeCloseTo(rest + 80 * 0.000111, 9)
+  }
+})
+
 test('9: without capacity the next launch tries the next subnet, then on demand, which is said; then it begins anew', async () => {
   const { ecs, launcher, spec, asked } = await scene({ capacity: 'fargate-spot' })
   const { taskId } = spec()

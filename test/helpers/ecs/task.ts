@@ -161,6 +161,7 @@ export function describe(task: EcsTask): Record<string, unknown> {
   const { request, definition, cluster } = task.options
   const [container] = definition.containerDefinitions ?? []
   const status = task.shownStatus
+  const isFargate = request.capacityProviderStrategy?.[0]?.capacityProvider?.startsWith('FARGATE') === true
   const at = (ms: number | undefined) => (ms === undefined ? undefined : ms / 1000)
   return {
     taskArn: task.arn,
@@ -180,6 +181,9 @@ export function describe(task: EcsTask): Record<string, unknown> {
     desiredStatus: task.desired,
     cpu: request.overrides?.cpu ?? definition.cpu,
     memory: request.overrides?.memory ?? definition.memory,
+    // fargate-task-storage.html: 20 GiB unless more is asked for; instances have what they have.
+    ephemeralStorage:
+      request.overrides?.ephemeralStorage ?? definition.ephemeralStorage ?? (isFargate ? { sizeInGiB: 20 } : undefined),
     launchType: request.launchType ?? (request.capacityProviderStrategy === undefined ? 'EC2' : undefined),
     capacityProviderName: request.capacityProviderStrategy?.[0]?.capacityProvider,
     startedBy: request.startedBy,

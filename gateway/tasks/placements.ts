@@ -53,7 +53,8 @@ async function survey(context: TaskContext, launchers: readonly Launcher[]): Pro
       found.set(task.placement.launchId, { ...task.placement, taskId, isKnown: true })
   }
   for (const { placement } of context.stoppingOrphans.values())
-    if (names.has(placement.launcher)) found.set(placement.launchId, { ...placement, isKnown: false })
+    if (names.has(placement.launcher) && !found.has(placement.launchId))
+      found.set(placement.launchId, { ...placement, isKnown: false })
   for (const launcher of launchers)
     for (const placement of await asked(launcher, launcher.list()))
       if (!found.has(placement.launchId))

@@ -1,9 +1,9 @@
 /** The user's own gateway: the real one, started, found and stopped by the CLI. */
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { isHealthy } from '../../cli/local-gateway.ts'
+import { findByEnvironment } from '../../host/processes.ts'
 import { EXIT_CODES } from '../../protocol/errors.ts'
 import { temporaryDirectory } from '../helpers/temporary.ts'
 import { bundleCli, runCli } from './support/bundle.ts'
@@ -44,16 +44,14 @@ test('it is started, found again, and stopped', async () => {
 })
 
 test('five that start it at once find one and the same', async () => {
-  const { data, rclaude } = user()
+  const { home, data, rclaude } = user()
   const all = await Promise.all(Array.from({ length: 5 }, () => rclaude('gateway', 'start', '--json')))
   expect(all.map(({ code, stderr }) => ({ code, stderr }))).toEqual(all.map(() => ({ code: 0, stderr: '' })))
   const answers = all.map(({ stdout }) => JSON.parse(stdout) as { pid: number; started: boolean })
   expect(new Set(answers.map(({ pid }) => pid))).toEqual(new Set([pidOf(data)]))
   expect(answers.filter(({ started }) => started).length).toBe(1)
   // One that had lost and was still loading would take the folder as soon as the winner is stopped.
-  const { stdout } = spawnSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' })
-  const gateways = stdout.split('\n').filter((line) => line.includes(`--data ${data}`))
-  expect(gateways.map((line) => Number.parseInt(line, 10))).toEqual([pidOf(data)])
+  expect(await findByEnvironment('XDG_DATA_HOME', join(home, 'data'))).toEqual([pidOf(data)])
 })
 
 test('model credentials of whoever starts it do not stay with the daemon', async () => {

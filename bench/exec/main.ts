@@ -19,7 +19,7 @@ const MAX_MINUTES = 10
 const COLD_RUNS = 15
 const WARM_RUNS = 200
 const BYTES_RUNS = 3
-const DEFAULT_SIZE = 200_000_000
+const DEFAULT_SIZE = 1_000_000_000
 /** From the issue: cold at most half of ssh, warm at most this over the spawn, bytes at least 1.2 times ssh. */
 const REACH = { cold: 0.5, warmMs: 5, bytes: 1.2 }
 

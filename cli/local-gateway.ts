@@ -136,14 +136,12 @@ async function spawnGateway(world: World) {
     })
     let ended: number | string | undefined
     const end = new Promise<void>((done) => {
-      child.once('error', (error) => {
-        ended = error.message
+      const over = (how: number | string) => {
+        ended = how
         done()
-      })
-      child.once('exit', (code, signal) => {
-        ended = code ?? signal ?? 'unknown'
-        done()
-      })
+      }
+      child.once('error', (error) => over(error.message))
+      child.once('exit', (code, signal) => over(code ?? signal ?? 'unknown'))
     })
     child.unref()
     return {

@@ -8,6 +8,8 @@ import { followEvents } from '../follow.ts'
 import { watchQueue } from '../queue.ts'
 import { LAUNCHER } from './placements.ts'
 
+/** Node runs later ones at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1
 /** How far it came, in order. */
 const STAGES = ['machine', 'dial', 'command'] as const
 type Stage = (typeof STAGES)[number]
@@ -28,9 +30,11 @@ export async function probe(client: Client, tell: (text: string) => void, timeou
   const stop = (reason: string) => void client.call(routes.stopTask, { params, body: { reason } }).catch(() => {})
   const interrupted = () => stop('rclaude ecs doctor was ended')
   process.once('SIGINT', interrupted)
+  const tooLong = (seconds: number) => stop(`it took longer than --timeout ${formatSeconds(seconds)}`)
   const timer =
-    timeoutSeconds &&
-    setTimeout(stop, timeoutSeconds * 1_000, `it took longer than --timeout ${formatSeconds(timeoutSeconds)}`)
+    timeoutSeconds === undefined
+      ? undefined
+      : setTimeout(tooLong, Math.min(timeoutSeconds * 1_000, MAX_TIMER_MS), timeoutSeconds)
   tell(`probe: ${task.id} is to be launched`)
   const reached = new Map<Stage, number>()
   let lastPlace: string | undefined
